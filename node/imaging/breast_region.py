@@ -76,7 +76,7 @@ _SMALLEST_ML = 20.0
 """Of a breast's label: less is none."""
 
 
-class Region(IntEnum):
+class BreastLabel(IntEnum):
     """What a voxel is of."""
 
     OUTSIDE = 0
@@ -94,7 +94,7 @@ class BreastRegion:
     """The regions of a volume, and what is to be said of them."""
 
     labels: Volume
-    """uint8 `Region` of each voxel, on the volume's own grid."""
+    """uint8 `BreastLabel` of each voxel, on the volume's own grid."""
     midline: Midline
     doubts: tuple[str, ...] = ()
     """What a reader should know: "one breast only (right)"."""
@@ -115,7 +115,7 @@ def breast_region(volume: Volume, midline: Midline | None = None) -> BreastRegio
     if midline.only is not None:
         _give_to_one(labels, midline.only)
     voxel_ml = float(np.prod(volume.spacing)) / 1000
-    sides = {Region.RIGHT_BREAST: "right", Region.LEFT_BREAST: "left"}
+    sides = {BreastLabel.RIGHT_BREAST: "right", BreastLabel.LEFT_BREAST: "left"}
     missing = [
         word
         for region, word in sides.items()
@@ -254,16 +254,16 @@ def _labels(
         is_body = (near.body > _CELL_MM) | ((near.body > -_CELL_MM / 2) & is_bright)
         of_breast = is_body & (near.breast > 0)
         is_left = to_left > -steps[0] * at
-        of_slice[of_breast] = Region.RIGHT_BREAST
-        of_slice[of_breast & is_left] = Region.LEFT_BREAST
-        of_slice[of_breast & (near.beneath_skin < 0)] = Region.SKIN
-        of_slice[is_bright & (near.before_chest <= 0) & (near.behind > 0)] = Region.CHEST_WALL
+        of_slice[of_breast] = BreastLabel.RIGHT_BREAST
+        of_slice[of_breast & is_left] = BreastLabel.LEFT_BREAST
+        of_slice[of_breast & (near.beneath_skin < 0)] = BreastLabel.SKIN
+        of_slice[is_bright & (near.before_chest <= 0) & (near.behind > 0)] = BreastLabel.CHEST_WALL
     return labels
 
 
 def _give_to_one(labels: NDArray[np.uint8], only: Laterality) -> None:
     """Give all of a breast to its side: where there is one only, its plane is not seen so well."""
-    ours, other = Region.RIGHT_BREAST, Region.LEFT_BREAST
+    ours, other = BreastLabel.RIGHT_BREAST, BreastLabel.LEFT_BREAST
     if only is Laterality.LEFT:
         ours, other = other, ours
     for of_slice in labels:

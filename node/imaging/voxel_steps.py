@@ -16,7 +16,7 @@ from highdicom import Volume
 from numpy.typing import NDArray
 
 from node.errors import StudyError
-from node.imaging.breast_region import Region
+from node.imaging.breast_region import BreastLabel
 from node.imaging.grey import Float32
 from node.imaging.volume_resampling import axis_of, nearest_of, resampled_count, resampled_volume
 from node.manifest.pixels import Channels, Normalise, Operation, Operations, ZScore
@@ -42,13 +42,13 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptOfPre:
     """What an operation looks at beside a phase."""
 
     pre: Volume | None = None
     """The phase before contrast, as it is there."""
     labels: Volume | None = None
-    """`Region` of each voxel."""
+    """`BreastLabel` of each voxel."""
     scale: tuple[float, float] | None = None
     """Its percentiles."""
     begins: tuple[int, ...] | None = None
@@ -57,39 +57,39 @@ class Kept:
     """What is divided by at least."""
 
 
-def kept_of(volume: Volume, labels: Volume | None, one: Operation) -> Kept:
+def kept_of(volume: Volume, labels: Volume | None, one: Operation) -> KeptOfPre:
     """Return what an operation looks at, of the phase before contrast as it is there."""
     over = labels if needs_region(one) else None
-    kept = Kept(labels=over)
+    kept = KeptOfPre(labels=over)
     match one:
         case Percentiles() if one.of == "pre":
-            kept = Kept(scale=_percentiles(volume, over, one))
+            kept = KeptOfPre(scale=_percentiles(volume, over, one))
         case VolumeSize():
-            kept = Kept(begins=_begins(volume.shape, one, over))
+            kept = KeptOfPre(begins=_begins(volume.shape, one, over))
         case Subtract():
-            kept = Kept(pre=volume)
+            kept = KeptOfPre(pre=volume)
         case RelativeEnhancement():
             assert over is not None, "the region is made where it is needed"
             least = one.least * float(np.percentile(_within(volume, over), LEAST_OF))
             if least <= 0:
                 raise StudyError("no signal is seen in the breasts")
-            kept = Kept(pre=volume, least=least)
+            kept = KeptOfPre(pre=volume, least=least)
         case _:
             pass
     return kept
 
 
-def done(volume: Volume, one: Operation, kept: Kept, *, is_pre: bool) -> Volume:
+def done(volume: Volume, one: Operation, kept: KeptOfPre, *, is_pre: bool) -> Volume:
     """Return a phase after an operation."""
     if is_pre and isinstance(one, Subtract | RelativeEnhancement):
         return volume
     return _STEPS[type(one)](volume, one, kept)
 
 
-def labels_after(labels: Volume, one: Operation, kept: Kept) -> Volume:
+def labels_after(labels: Volume, one: Operation, kept: KeptOfPre) -> Volume:
     """Return the labels on the grid that there is after an operation."""
     if isinstance(one, VolumeSize):
-        one = one.model_copy(update={"fill": Region.OUTSIDE})
+        one = one.model_copy(update={"fill": BreastLabel.OUTSIDE})
     is_of_places = isinstance(one, OrientAxes | VoxelSpacing | VolumeSize)
     return done(labels, one, kept, is_pre=True) if is_of_places else labels
 
@@ -154,7 +154,9 @@ def _percentiles(volume: Volume, labels: Volume | None, one: Percentiles) -> tup
 
 def _within(volume: Volume, labels: Volume) -> Float32:
     """Return the values in the breasts."""
-    within: Float32 = volume.array[np.isin(labels.array, (Region.RIGHT_BREAST, Region.LEFT_BREAST))]
+    within: Float32 = volume.array[
+        np.isin(labels.array, (BreastLabel.RIGHT_BREAST, BreastLabel.LEFT_BREAST))
+    ]
     if not within.size:
         raise StudyError("no breast is found in what is left of the volume")
     return within
@@ -167,7 +169,7 @@ def _mean_and_deviation(volume: Volume, labels: Volume | None, one: ZScore) -> t
     return mean, max(math.sqrt(squares / values.size), one.least_deviation)
 
 
-def _compared(volume: Volume, one: Operation, kept: Kept) -> Volume:
+def _compared(volume: Volume, one: Operation, kept: KeptOfPre) -> Volume:
     assert kept.pre is not None, "a phase before contrast is required, and comes first"
     made = np.empty(volume.shape, np.float32)
     for at, (after, before) in enumerate(zip(volume.array, kept.pre.array, strict=True)):
@@ -187,7 +189,7 @@ def _of_numbers(
     return volume.with_array(made)
 
 
-def _respace(volume: Volume, one: VoxelSpacing, _: Kept) -> Volume:
+def _respace(volume: Volume, one: VoxelSpacing, _: KeptOfPre) -> Volume:
     sizes = list(zip(volume.shape, volume.spacing, one.mm, strict=True))
     counts = [resampled_count(*size) for size in sizes]
     if math.prod(counts) > MOST_VOXELS:
@@ -200,7 +202,7 @@ def _respace(volume: Volume, one: VoxelSpacing, _: Kept) -> Volume:
     return _placed(volume, values, firsts, ratios)
 
 
-def _resize(volume: Volume, one: VolumeSize, kept: Kept) -> Volume:
+def _resize(volume: Volume, one: VolumeSize, kept: KeptOfPre) -> Volume:
     begins = kept.begins or _begins(volume.shape, one, None)
     values = _window(volume.array, one, begins, one.fill)
     return _placed(volume, values, [*map(float, begins)], [1.0, 1.0, 1.0])
@@ -243,7 +245,9 @@ def _begins(shape: Sequence[int], one: VolumeSize, labels: Volume | None) -> tup
 
 def _box(labels: Volume) -> list[tuple[int, int]]:
     """Return first and behind the last voxel of both breasts and their skin, along each axis."""
-    within = np.isin(labels.array, (Region.RIGHT_BREAST, Region.LEFT_BREAST, Region.SKIN))
+    within = np.isin(
+        labels.array, (BreastLabel.RIGHT_BREAST, BreastLabel.LEFT_BREAST, BreastLabel.SKIN)
+    )
     if not within.any():
         raise StudyError("no breast is found in what is left of the volume")
     found = [np.flatnonzero(within.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
@@ -259,22 +263,22 @@ def _placed(
     return Volume(values, volume.affine @ within, "PATIENT", volume.frame_of_reference_uid)
 
 
-def _normalise(volume: Volume, one: Normalise, _: Kept) -> Volume:
+def _normalise(volume: Volume, one: Normalise, _: KeptOfPre) -> Volume:
     (subtract,), (divide,) = one.subtract, one.divide
     return _of_numbers(volume, lambda plane: (plane - subtract) / divide)
 
 
-def _z_score(volume: Volume, one: ZScore, kept: Kept) -> Volume:
+def _z_score(volume: Volume, one: ZScore, kept: KeptOfPre) -> Volume:
     mean, deviation = _mean_and_deviation(volume, kept.labels, one)
     return _of_numbers(volume, lambda plane: (plane - mean) / deviation)
 
 
-def _scaled(volume: Volume, one: Percentiles, kept: Kept) -> Volume:
+def _scaled(volume: Volume, one: Percentiles, kept: KeptOfPre) -> Volume:
     low, high = kept.scale or _percentiles(volume, kept.labels, one)
     return _of_numbers(volume, lambda plane: np.clip((plane - low) / (high - low), 0, 1))
 
 
-_STEPS: Mapping[type[Operation], Callable[[Volume, Any, Kept], Volume]] = {
+_STEPS: Mapping[type[Operation], Callable[[Volume, Any, KeptOfPre], Volume]] = {
     Signal: lambda volume, _, __: volume,
     OrientAxes: lambda volume, one, _: volume.to_patient_orientation(one.axes),
     VoxelSpacing: _respace,

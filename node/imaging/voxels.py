@@ -17,14 +17,21 @@ from highdicom import Volume, VolumeGeometry
 from numpy.typing import NDArray
 
 from node.errors import StudyError
-from node.imaging.breast_region import Region, breast_region
+from node.imaging.breast_region import BreastLabel, breast_region
 from node.imaging.grey import Float32
 from node.imaging.midline import Midline, midline_of
 from node.imaging.motion import coarse, displacement_of
 from node.imaging.signal_scale import ScaleSource, one_scale
 from node.imaging.stack import Stack, require_one_grid, stack_of
 from node.imaging.volume import Slice, volume_of
-from node.imaging.voxel_steps import Kept, done, images_of, kept_of, labels_after, labels_of_images
+from node.imaging.voxel_steps import (
+    KeptOfPre,
+    done,
+    images_of,
+    kept_of,
+    labels_after,
+    labels_of_images,
+)
 from node.manifest import pixels as words
 from node.manifest.inputs import REGION
 from node.manifest.voxels import Mip, Slices, VolumeSize, needs_pre, needs_region
@@ -51,7 +58,7 @@ class PreparedRegion:
     """Where the breasts are, on the grid of what the network gets."""
 
     labels: NDArray[np.uint8]
-    """`Region` of each voxel, shape (slices, rows, columns)."""
+    """`BreastLabel` of each voxel, shape (slices, rows, columns)."""
     tensor: Float32
     """The same as the network gets it."""
     midline: Midline
@@ -162,7 +169,7 @@ class _Making:
     region: PreparedRegion | None = None
     _before: Volume | None = None
     """The phase before contrast, coarse."""
-    _kept: dict[int, Kept] = field(default_factory=dict)
+    _kept: dict[int, KeptOfPre] = field(default_factory=dict)
     """What operations look at beside a phase, by their places."""
 
     def of(self, role: str, slices: Sequence[Slice]) -> PreparedVolume:
@@ -175,7 +182,7 @@ class _Making:
             volume = self._first(volume)
         else:
             for place, one in enumerate(self._of_volumes):
-                volume = done(volume, one, self._kept.get(place, Kept()), is_pre=False)
+                volume = done(volume, one, self._kept.get(place, KeptOfPre()), is_pre=False)
         frame_of_reference = volume.frame_of_reference_uid
         grid = VolumeGeometry(volume.affine, volume.shape, "PATIENT", frame_of_reference)
         return PreparedVolume(images_of(volume.array, self._of_images), grid)
@@ -230,7 +237,7 @@ def _beyond(labels: Volume, seen: Volume) -> str:
 
 
 def _breasts_ml(labels: Volume) -> float:
-    of_breasts = (Region.RIGHT_BREAST, Region.LEFT_BREAST)
+    of_breasts = (BreastLabel.RIGHT_BREAST, BreastLabel.LEFT_BREAST)
     count = sum(np.count_nonzero(np.isin(plane, of_breasts)) for plane in labels.array)
     return count * float(np.prod(labels.spacing)) / 1000
 

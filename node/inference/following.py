@@ -17,7 +17,7 @@ from node.manifest import Manifest, SolidsOutput
 from node.result import OutputScore
 from node.study import PRE_CONTRAST
 
-Place = tuple[int, int]
+Followed = tuple[int, int]
 """Of a solid: the output's, and the solid's among those of it."""
 
 
@@ -41,7 +41,7 @@ def with_percents(
     if not wanted:
         return list(scores), ()
     first = _means(volume_of(before), wanted, on)
-    percents: dict[Place, list[tuple[str, float]]] = {place: [] for place in wanted}
+    percents: dict[Followed, list[tuple[str, float]]] = {place: [] for place in wanted}
     unfollowed = list[str]()
     for name, slices in after.items():
         try:
@@ -62,7 +62,9 @@ def with_percents(
     return followed, tuple(unfollowed)
 
 
-def _means(volume: Volume, wanted: Mapping[Place, Voxels], on: OnVolumes) -> dict[Place, float]:
+def _means(
+    volume: Volume, wanted: Mapping[Followed, Voxels], on: OnVolumes
+) -> dict[Followed, float]:
     """Return the mean signal within each solid, of a phase on the grid of that before contrast."""
     means = {}
     for place, voxels in wanted.items():

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from highdicom import VolumeGeometry
-from numpy.typing import NDArray
 
+from node.imaging.components import Bools
 from node.imaging.stack import Stack
 from node.imaging.volume import Slice
 from node.imaging.voxels import PreparedPhases
 from node.study import PRE_CONTRAST
-
-Bools = NDArray[np.bool_]
-Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 
 from node.imaging.solid_bits import Voxels, voxels_of_bits
-from node.inference.solids import MOST_DECISIVE
+from node.inference.solids import MOST_TELLING
 from node.manifest import ClassesOutput, NumberOutput, Output, ScoreOutput, SolidsOutput
 from node.result import OutputScore, SolidSaid, UnitScore
 from node.study import PRE_CONTRAST, Laterality
 
 MOST_ML = 20_000.0
 """No body has more in a magnet's coil for breasts."""
-LONGEST_SIDE = 4096
+LONGEST_SLICE_SIDE = 4096
 MOST_REMARKS, LONGEST_REMARK = 16, 300
 MOST_PERCENT = 100_000.0
 _SIDES = {"breasts": (Laterality.RIGHT, Laterality.LEFT), "none": (None,)}
@@ -32,7 +32,7 @@ def require_of_volumes(
     if score.stack is not None:
         slices, rows, columns = score.stack
         fits = slices == volumes.get(PRE_CONTRAST) and min(rows, columns) >= 1
-        _require(fits and max(rows, columns) <= LONGEST_SIDE, "solids on other slices")
+        _require(fits and max(rows, columns) <= LONGEST_SLICE_SIDE, "solids on other slices")
     for one, output in zip(score.outputs, outputs, strict=True):
         _require_numbers(one, output, volumes)
         _require_deciding(one, output, volumes)
@@ -96,7 +96,7 @@ def _require_solid(one: SolidSaid, output: SolidsOutput, stack: tuple[int, int, 
 
 
 def _require_decisive(places: Sequence[int], voxels: Voxels, slices: int) -> None:
-    _require(len(places) <= MOST_DECISIVE, "more slices than say most")
+    _require(len(places) <= MOST_TELLING, "more slices than say most")
     _require(len(set(places)) == len(places), "a slice that is there twice")
     for place in places:
         _require(0 <= place < slices and bool(voxels.on(place).any()), "a slice without voxels")

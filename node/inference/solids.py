@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import ModelError
-from node.imaging.breast_region import Region
+from node.imaging.breast_region import BreastLabel
+from node.imaging.components import Bools
 from node.imaging.grey import Float32
 from node.imaging.solid_bits import packed
-from node.inference.on_volumes import Bools, OnVolumes
+from node.inference.on_volumes import OnVolumes
 from node.manifest import SolidsOutput
 from node.result import OutputScore, SolidSaid
 from node.study import Laterality
 
-MOST_DECISIVE = 6
+MOST_TELLING = 6
 """Slices of a solid that are named: hundreds are looked at by nobody."""
 
 
@@ -50,7 +51,7 @@ def _sides(
     places = np.argwhere(mask)
     is_left = _left_of_midline(places, on)
     labels = region.labels[mask]
-    is_left = (is_left | (labels == Region.LEFT_BREAST)) & (labels != Region.RIGHT_BREAST)
+    is_left = (is_left | (labels == BreastLabel.LEFT_BREAST)) & (labels != BreastLabel.RIGHT_BREAST)
     for side, of_side in ((Laterality.RIGHT, ~is_left), (Laterality.LEFT, is_left)):
         if of_side.any() or region.midline.only in (None, side):
             found = np.zeros_like(mask)
@@ -79,6 +80,6 @@ def _said(
         ml, mask = 0.0, np.zeros_like(mask)
     on_slices = on.on_slices(mask)
     counts = on_slices.sum(axis=(1, 2))
-    most = np.argsort(-counts, kind="stable")[:MOST_DECISIVE]
+    most = np.argsort(-counts, kind="stable")[:MOST_TELLING]
     decisive = tuple(int(at) for at in most if counts[at])
     return SolidSaid(part, side, ml, packed(on_slices), decisive)

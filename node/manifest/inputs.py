@@ -261,7 +261,7 @@ class InputTensor(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class MadeShape:
     """What operations make of an image, or of a phase."""
 
     shape: tuple[int, ...]
@@ -273,7 +273,7 @@ class Prepared:
 
 
 def amiss_in_inputs(
-    inputs: tuple[InputTensor, ...], unit: ManifestUnit, made: Prepared
+    inputs: tuple[InputTensor, ...], unit: ManifestUnit, made: MadeShape
 ) -> Iterator[tuple[Place, str]]:
     """Yield what cannot be, each with its place in the list."""
     for i, one in enumerate(inputs):
@@ -299,7 +299,7 @@ def _why_not_given(role: str, unit: ManifestUnit) -> str:
     return "" if role in unit.all_roles else f'"{role}" is no role of [unit], which has {named}'
 
 
-def _join_amiss(one: InputTensor, made: Prepared) -> str:
+def _join_amiss(one: InputTensor, made: MadeShape) -> str:
     axes = len(made.shape)
     if len(one.roles) == 1:
         return "is of several roles" if one.join else ""

@@ -27,8 +27,8 @@ from node.manifest.inputs import (
     REGION,
     Input,
     InputTensor,
+    MadeShape,
     ManifestUnit,
-    Prepared,
     amiss_in_expected_phases,
     amiss_in_inputs,
     amiss_in_slices,
@@ -394,7 +394,7 @@ class Manifest(GrownSection):
         problems = [(("unit", *place), words) for place, words in amiss]
         if not problems:
             is_compared = any(needs_pre(self.operations)) or self.sees_region
-            made = Prepared(self.image_shape, self.image_batch, is_compared)
+            made = MadeShape(self.image_shape, self.image_batch, is_compared)
             of_inputs = amiss_in_inputs(self.inputs, self.unit, made)
             problems = [(("inputs", *place), words) for place, words in of_inputs]
         if self.unit.of != "image" and not self.inputs:

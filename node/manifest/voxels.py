@@ -21,7 +21,7 @@ VoxelCount = Annotated[int, Field(ge=4, le=1024)]
 
 Whole = Literal["volume", "breasts"]
 """All voxels, or those that the phase before contrast shows to be of a breast."""
-Axis = Literal["slices", "rows", "columns"]
+AxisName = Literal["slices", "rows", "columns"]
 """After "orient", which says where each is counted to."""
 
 _OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "H": "F", "F": "H"}
@@ -115,14 +115,14 @@ class Mip(Section):
     """Make an image of the volume: the highest value along an axis."""
 
     op: Literal["mip"]
-    along: Axis
+    along: AxisName
 
 
 class Slices(Section):
     """Make images of the volume: planes across an axis, evenly over its length, as a batch."""
 
     op: Literal["slices"]
-    along: Axis
+    along: AxisName
     count: Annotated[int, Field(ge=1, le=1024)]
 
 
@@ -140,7 +140,7 @@ FLATTEN = frozenset({"mip", "slices"})
 COMPARE = frozenset({"subtract", "relative enhancement"})
 """With the phase before contrast."""
 _ONCE = frozenset({"signal", "orient", "spacing", "size", *FLATTEN, *COMPARE, "channels"})
-_AXES: tuple[Axis, ...] = ("slices", "rows", "columns")
+_AXES: tuple[AxisName, ...] = ("slices", "rows", "columns")
 MOST_VOXELS = 1 << 27
 """Of one phase as the network gets it: 512 MiB."""
 
@@ -190,13 +190,13 @@ def needs_region(one: Section) -> bool:
     return "breasts" in words or isinstance(one, RelativeEnhancement)
 
 
-def without(shape: tuple[int, ...], along: Axis) -> tuple[int, ...]:
+def without(shape: tuple[int, ...], along: AxisName) -> tuple[int, ...]:
     """Return what is left of (slices, rows, columns) across one of the axes."""
     at = _AXES.index(along)
     return *shape[:at], *shape[at + 1 :]
 
 
-def axis_number(along: Axis) -> int:
+def axis_number(along: AxisName) -> int:
     """Return which of the axes of a volume it is."""
     return _AXES.index(along)
 

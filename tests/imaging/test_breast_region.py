@@ -20,8 +20,8 @@ from node.errors import StudyError
 from node.imaging.breast_region import (
     NIPPLE_DEEP_MM,
     SKIN_MM,
+    BreastLabel,
     BreastRegion,
-    Region,
     breast_region,
 )
 from node.imaging.components import Bools
@@ -46,7 +46,7 @@ from node.trial.breast_mr.study import StudyPlan
 
 SHAPE = (48, 96, 96)
 """Voxels of 3.5 mm, coarser than any scanner's."""
-LABELS = {Laterality.RIGHT: Region.RIGHT_BREAST, Laterality.LEFT: Region.LEFT_BREAST}
+LABELS = {Laterality.RIGHT: BreastLabel.RIGHT_BREAST, Laterality.LEFT: BreastLabel.LEFT_BREAST}
 GLANDS = (Tissue.GLAND_1, Tissue.GLAND_2, Tissue.GLAND_3, Tissue.GLAND_4)
 ONE_ALONE = Grid(SAGITTAL, (4.0, 3.0, 3.0), (140.0, 150.0, 210.0), (78.0, 0.0, 0.0))
 """Of sagittal slices of the left breast, which fills them."""
@@ -142,10 +142,12 @@ def check(one: Made) -> None:
             here = breast & np.isin(tissue, tissues)
             assert np.mean(labels[here] == LABELS[side]) >= 0.95
     for number, lesion in enumerate(one.body.lesions):
-        here = np.isin(tissue, [rim_of(number), core_of(number)]) & (labels != Region.SKIN)
+        here = np.isin(tissue, [rim_of(number), core_of(number)]) & (labels != BreastLabel.SKIN)
         assert here.any()
         assert np.mean(labels[here] == LABELS[one.body.side_of(lesion)]) >= 0.98
-    of_breasts = np.isin(labels, [Region.RIGHT_BREAST, Region.LEFT_BREAST, Region.SKIN])
+    of_breasts = np.isin(
+        labels, [BreastLabel.RIGHT_BREAST, BreastLabel.LEFT_BREAST, BreastLabel.SKIN]
+    )
     of_chest = np.isin(tissue, [Tissue.HEART, Tissue.LIVER, Tissue.VESSEL])
     assert not (of_breasts & of_chest & one.behind_the_front()).any()
     assert not (of_breasts & (tissue == Tissue.LUNG)).any()
@@ -211,12 +213,12 @@ def test_skin_is_a_shell_at_the_surface_and_the_nipple(name: str) -> None:
     tissue, step = one.tissue(), one.raster.spacing_mm
     _, y, _ = one.own()
     nipple = tissue == Tissue.NIPPLE
-    assert np.mean(one.labels[nipple] == Region.SKIN) >= 0.95
+    assert np.mean(one.labels[nipple] == BreastLabel.SKIN) >= 0.95
     in_front = (tissue == Tissue.SKIN) & (y < -10)
-    assert np.mean(one.labels[in_front] == Region.SKIN) >= 0.95
+    assert np.mean(one.labels[in_front] == BreastLabel.SKIN) >= 0.95
     deep = distance_mm(tissue == Tissue.AIR, step, 20.0) > SKIN_MM + 1.5 * max(step)
     beside = distance_mm(nipple, step, 20.0) > NIPPLE_DEEP_MM + max(step)
-    assert np.mean(deep[beside & (one.labels == Region.SKIN)]) <= 0.01
+    assert np.mean(deep[beside & (one.labels == BreastLabel.SKIN)]) <= 0.01
 
 
 @pytest.mark.parametrize("fat_suppressed", [True, False])
@@ -227,11 +229,11 @@ def test_the_chest_wall_is_muscle_and_breastbone_and_the_front_of_the_heart(
     x, y, z = one.own()
     beneath = (np.abs(x) < 110) & (np.abs(z) < 55)
     front = np.isin(one.tissue(), [Tissue.MUSCLE, Tissue.BONE]) & beneath & (y < 50)
-    assert np.mean(one.labels[front] == Region.CHEST_WALL) >= 0.97
+    assert np.mean(one.labels[front] == BreastLabel.CHEST_WALL) >= 0.97
     heart = (one.tissue() == Tissue.HEART) & (y < 65)
-    assert np.mean(one.labels[heart] == Region.CHEST_WALL) >= 0.95
+    assert np.mean(one.labels[heart] == BreastLabel.CHEST_WALL) >= 0.95
     lung = (one.tissue() == Tissue.LUNG) | (one.tissue() == Tissue.AIR)
-    assert np.mean(one.labels[lung] == Region.CHEST_WALL) <= 0.03
+    assert np.mean(one.labels[lung] == BreastLabel.CHEST_WALL) <= 0.03
 
 
 def _reordered(volume: Volume, order: tuple[int, ...], flipped: list[int]) -> Volume:
@@ -269,7 +271,7 @@ def test_another_body_has_its_breasts_in_front_of_its_chest_too(
     labels = breast_region(volume).labels.array
     places = np.indices(volume.shape).reshape(3, -1).T @ volume.affine[:3, :3].T
     x, y, z = (places + volume.affine[:3, 3]).T.reshape(3, *volume.shape)
-    for sign, region in ((-1, Region.RIGHT_BREAST), (1, Region.LEFT_BREAST)):
+    for sign, region in ((-1, BreastLabel.RIGHT_BREAST), (1, BreastLabel.LEFT_BREAST)):
         breast = ((sign * x - 78) / 56) ** 2 + ((y - 10) / 74) ** 2 + (z / 64) ** 2 < 1
         assert np.mean(labels[breast & (y < 15)] == region) >= 0.98
     chest = (x / 138) ** 2 + ((y - 105) / 80) ** 2 < 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from node.errors import StudyError
-from node.imaging.breast_region import Region
+from node.imaging.breast_region import BreastLabel
 from node.imaging.voxel_steps import plane_places
 from node.imaging.voxels import PreparedPhases, prepare_phases
 from node.manifest.pixels import Operations
@@ -59,7 +59,7 @@ def labels(of: PreparedPhases) -> NDArray[np.uint8]:
 
 
 def breasts(of: PreparedPhases) -> NDArray[np.bool_]:
-    return np.isin(labels(of), (Region.RIGHT_BREAST, Region.LEFT_BREAST))
+    return np.isin(labels(of), (BreastLabel.RIGHT_BREAST, BreastLabel.LEFT_BREAST))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -68,7 +68,7 @@ def test_left_and_right_are_the_patients_however_slices_lie(
 ) -> None:
     found = prepared(tmp_path, SIZE, **way)
     grid, body = found.volumes["pre"].grid, plan(**way).body
-    for region, sign in ((Region.RIGHT_BREAST, -1), (Region.LEFT_BREAST, 1)):
+    for region, sign in ((BreastLabel.RIGHT_BREAST, -1), (BreastLabel.LEFT_BREAST, 1)):
         own = body.own(grid.map_indices_to_reference(np.argwhere(labels(found) == region)))
         assert len(own) * 0.064 > 300, "ml"
         assert (np.sign(own[:, 0]) == sign).mean() > 0.98
@@ -162,7 +162,7 @@ def test_images_of_a_volume_are_normalised_each_by_itself(tmp_path: Path) -> Non
     tensor = found.volumes["pre"].tensor
     np.testing.assert_allclose(tensor.mean(axis=(1, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(tensor.std(axis=(1, 2, 3)), 1, atol=1e-3)
-    assert set(np.unique(found.tensors["region"])) <= set(map(float, Region))
+    assert set(np.unique(found.tensors["region"])) <= set(map(float, BreastLabel))
     each = {"op": "normalise", "subtract": [1.0, 2.0], "divide": [1.0, 4.0]}
     two = prepared(tmp_path, SIZE, planes, {"op": "channels", "count": 2}, each)
     first, second = two.volumes["pre"].tensor.transpose(1, 0, 2, 3)
@@ -173,7 +173,7 @@ def test_one_breast_is_doubted_and_none_is_refused(tmp_path: Path) -> None:
     found = prepared(tmp_path / "one", SIZE, body=ONE_BREAST)
     assert found.region is not None
     assert "one breast only (left)" in found.region.doubts
-    assert not (labels(found) == Region.RIGHT_BREAST).any()
+    assert not (labels(found) == BreastLabel.RIGHT_BREAST).any()
     behind = phases_in(written(plan(), tmp_path / "none"))["pre"]
     read = OPERATIONS.validate_python([SIGNAL, ORIENT, SPACING, SIZE])
     far = [one for one in behind if one.plane.position[2] > 60]

@@ -11,7 +11,7 @@ from mr_solid_models import enhancing_model
 from mr_studies import phases_in, small_plan, written
 
 from node.errors import ModelError
-from node.imaging.breast_region import Region
+from node.imaging.breast_region import BreastLabel
 from node.imaging.solid_bits import voxels_of_bits
 from node.imaging.voxels import require_comparable
 from node.inference.inputs import prepared_phases
@@ -85,15 +85,15 @@ def test_sides_are_those_of_labels_and_of_the_midline(model: Model, tmp_path: Pa
     on = read(model, tmp_path)
     assert on.phases.region is not None
     labels = on.phases.region.labels
-    for region in (Region.RIGHT_BREAST, Region.LEFT_BREAST):
+    for region in (BreastLabel.RIGHT_BREAST, BreastLabel.LEFT_BREAST):
         values = np.zeros((2, *SIZE), np.float32)
         values[0][labels == region] = 1
         right, left = score_solids(values, output_of(model), on).solids[:2]
-        most, none = (right, left) if region is Region.RIGHT_BREAST else (left, right)
+        most, none = (right, left) if region is BreastLabel.RIGHT_BREAST else (left, right)
         assert most.ml == pytest.approx((labels == region).sum() * 0.064, rel=0.02)
         assert none.ml == 0 and not none.decisive
     values = np.zeros((2, *SIZE), np.float32)
-    values[1][labels == Region.SKIN] = 1
+    values[1][labels == BreastLabel.SKIN] = 1
     of_skin = [one for one in score_solids(values, output_of(model), on).solids if one.part == 1]
     assert [one.side for one in of_skin] == [Laterality.RIGHT, Laterality.LEFT]
     first, second = (one.ml for one in of_skin)

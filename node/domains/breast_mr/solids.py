@@ -66,7 +66,7 @@ def first_volume(unit: Unit) -> tuple[str, tuple[Frame, ...]]:
     return role, unit.volumes[role]
 
 
-def label_of(one: SolidSaid, output: SolidsOutput) -> str:
+def solid_label_of(one: SolidSaid, output: SolidsOutput) -> str:
     """Return what a solid is called: "L breast enhancing volume"."""
     whose = "Exam" if one.side is None else f"{one.side} breast"
     return f"{whose} {output.parts[one.part].label}"
@@ -92,7 +92,7 @@ def _solid(one: SolidSaid, of_it: Sequence[SolidSaid], output: SolidsOutput) -> 
         for each in (one, *of_it)
     )
     return Solid(
-        label=label_of(one, output),
+        label=solid_label_of(one, output),
         kind=part.finding.as_code(),
         laterality=one.side,
         measurements=tuple(volumes),
@@ -112,7 +112,7 @@ def _curve(one: SolidSaid, output: SolidsOutput, unit: Unit) -> UptakeCurve:
         for name, percent in one.percents
         if (middle := middles.get(name)) is not None
     )
-    return UptakeCurve(label_of(one, output), one.side, points)
+    return UptakeCurve(solid_label_of(one, output), one.side, points)
 
 
 def _contrasted(unit: Unit, rows: int, columns: int) -> SliceStack | None:
