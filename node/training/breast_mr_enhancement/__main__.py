@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from node.training.breast_mr_enhancement.package import ENHANCEMENT_PACKAGE, write_enhancement
@@ -14,7 +15,7 @@ def main() -> None:
     words.add_argument("--out", type=Path, default=Path("models") / ENHANCEMENT_PACKAGE)
     folder = words.parse_args().out
     write_enhancement(folder)
-    print(f"{folder}: model.onnx and manifest.toml")
+    sys.stdout.write(f"{folder}: model.onnx and manifest.toml are written\n")
 
 
 if __name__ == "__main__":
