@@ -123,6 +123,20 @@ def test_a_voxel_that_is_lesion_in_a_small_part_only_does_not_count() -> None:
     assert marked["enhancing"][10, 10, 38 + NEAR_MM + 1 : 46].all(), "it is what it is by itself"
 
 
+def test_a_voxel_that_is_half_bright_fat_counts_with_the_lesion_it_is_next_to() -> None:
+    """250 in a lesion and 700 in fat: half of either rises by less than the threshold."""
+    before, early = np.full(SIZE, 700.0, np.float32), np.full(SIZE, 700.0, np.float32)
+    before[LESION], early[LESION] = 250, 600
+    edge = np.s_[8:16, 8:16, 38]
+    before[edge], early[edge] = 475, 650
+    assert PERCENT_ENHANCED / 100 > 650 / 475 - 1
+    marked, _ = answered(early, before=before)
+    assert marked["enhancing"][edge].all() and voxels(marked["enhancing"]) == 8 * 8 * 9
+    before[edge], early[edge] = 250, 420
+    marked, _ = answered(early, before=before)
+    assert not marked["enhancing"][edge].any(), "tissue that enhances less, without fat"
+
+
 def test_noise_where_there_is_next_to_no_signal_is_no_enhancement() -> None:
     before = phase()
     before[LESION] = 2

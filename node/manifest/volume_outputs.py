@@ -97,7 +97,8 @@ class SolidsOutput(OutputWords):
     @property
     def looks_for(self) -> tuple[result.Code, ...]:
         """What it detects."""
-        found = (one.finding.as_code() for one in self.parts if not one.left_out)
+        whole = (one for one in self.parts if not one.left_out and one.of is None)
+        found = (one.finding.as_code() for one in whole)
         return tuple(dict.fromkeys(found))
 
     @property

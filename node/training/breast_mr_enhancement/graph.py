@@ -25,9 +25,15 @@ LEAST = 0.15
 """Of the mean signal of the breasts before contrast: what is divided by is at least this, so that
 noise in what is dark is no enhancement."""
 NEAR_MM = 3
-SHARE_OF_MOST = 0.45
-"""A voxel at the edge counts if it enhances by more than this share of the most within NEAR_MM: one
-that is half lesion and half fat exceeds PERCENT_ENHANCED easily, for fat is dark."""
+SHARE_OF_MOST = 0.42
+"""A voxel at the edge counts if it enhances by more than this share of the most within NEAR_MM, of
+means of 3 mm, which noise lifts little. One that is half lesion and half dark fat exceeds the
+threshold easily. At half the most a small ball, blurred, is too small."""
+MIXED_MM = 2
+BRIGHT = 1.25
+"""Where fat is bright, a voxel that is half fat stays below the threshold, for there is much to
+divide by. One within MIXED_MM of what counts, that was brighter before contrast by this factor than
+what counts there, counts by SHARE_OF_MOST alone."""
 THIN_MM = 3
 """What is thinner is taken for a vessel."""
 GROWN_MM = 8
@@ -57,11 +63,13 @@ def build_enhancement(size: tuple[int, int, int] = SIZE) -> onnx.ModelProto:
         <float one = {{1}}, float before_breasts = {{0.5}}, float behind_breasts = {{2.5}},
          float behind_skin = {{3.5}}, float right_alone = {{1.5}},
          float least = {{{LEAST}}}, float share = {{{PERCENT_ENHANCED / 100}}},
-         float half = {{{SHARE_OF_MOST}}}, float tiny = {{1e-6}}, float zero = {{0}},
+         float half = {{{SHARE_OF_MOST}}}, float bright_fat = {{{BRIGHT}}},
+         float tiny = {{1e-6}}, float zero = {{0}},
          float risen = {{{1 + CHANGE}}}, float fallen = {{{1 - CHANGE}}}>
         {{
           {_REGIONS}
-          {_ENHANCING.replace("NEAR", _pool(2 * NEAR_MM + 1)).replace("BESIDE", _pool(3))}
+          {_enhancing()}
+          {_MIXED}
           {_beside("skin")}
           {_beside("wall")}
           {_thick()}
@@ -79,6 +87,12 @@ def _pool(size: int) -> str:
     """Return the operator that takes the highest of a cube of so many voxels."""
     edge = size // 2
     return f"MaxPool<kernel_shape = {[size] * 3}, pads = {[edge] * 6}>"
+
+
+def _mean(size: int) -> str:
+    """Return the operator that takes the mean of a cube of so many voxels."""
+    edge = size // 2
+    return f"AveragePool<kernel_shape = {[size] * 3}, pads = {[edge] * 6}>"
 
 
 _REGIONS = """
@@ -114,7 +128,8 @@ _ENHANCING = """
 
   seen = Add(breast, skin)
   more_there = Mul(more, seen)
-  most = NEAR(more_there)
+  mean_there = MEAN(more_there)
+  most = NEAR(mean_there)
   half_of_most = Mul(most, half)
   is_bright = Greater(more, half_of_most)
   bright = Cast<to = 1>(is_bright)
@@ -122,7 +137,22 @@ _ENHANCING = """
   near_rest = BESIDE(rest)
   inner = Sub(one, near_rest)
   counts = Max(bright, inner)
-  found = Mul(of_breast, counts)
+  found_alone = Mul(of_breast, counts)
+"""
+_MIXED = f"""
+  share_near = {_mean(2 * MIXED_MM + 1)}(of_breast)
+  is_near = Greater(share_near, zero)
+  some_near = Max(share_near, tiny)
+  before_counting = Mul(pre, of_breast)
+  mean_before_near = {_mean(2 * MIXED_MM + 1)}(before_counting)
+  before_near = Div(mean_before_near, some_near)
+  fat_near = Mul(before_near, bright_fat)
+  is_fat = Greater(pre, fat_near)
+  is_fat_near = And(is_fat, is_near)
+  is_mixed = And(is_fat_near, is_bright)
+  mixed = Cast<to = 1>(is_mixed)
+  mixed_of_breast = Mul(mixed, breast)
+  found = Max(found_alone, mixed_of_breast)
 """
 _CURVES = """
   still = Mul(early, risen)
@@ -155,7 +185,7 @@ _RATIOS = """
 
 def _beside(tissue: str) -> str:
     """Return what enhances beside the breasts' tissue: by itself, and with what is around it."""
-    mean = f"AveragePool<kernel_shape = {[SMOOTH_MM] * 3}, pads = {[SMOOTH_MM // 2] * 6}>"
+    mean = _mean(SMOOTH_MM)
     return f"""
       {tissue}_more = Mul(more, {tissue})
       {tissue}_mean_more = {mean}({tissue}_more)
@@ -167,6 +197,14 @@ def _beside(tissue: str) -> str:
       {tissue}_above = Mul(above, {tissue})
       of_{tissue} = Mul({tissue}_above, {tissue}_smoothly)
     """
+
+
+def _enhancing() -> str:
+    pools = {"NEAR": _pool(2 * NEAR_MM + 1), "BESIDE": _pool(3), "MEAN": _mean(3)}
+    text = _ENHANCING
+    for name, operator in pools.items():
+        text = text.replace(name, operator)
+    return text
 
 
 def _thick() -> str:

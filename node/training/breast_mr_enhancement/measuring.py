@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from node.analysis.pipeline import MODEL_FAILED
+from node.errors import NodeError
 from node.manifest import Model
 from node.offline import StudyOutcome, analyse_folder
 from node.result import Result
@@ -96,6 +98,8 @@ def _measured(given: tuple[Path, Sequence[MeasuredBody]]) -> list[MeasuredBreast
 def compared(body: MeasuredBody, outcome: StudyOutcome) -> Iterable[MeasuredBreast]:
     """Yield each breast of a study as it is and as the node says it is."""
     result = outcome.result
+    if result is not None and result.reason.startswith(MODEL_FAILED):
+        raise NodeError(f"{body.varied}, {body.what}: {result.reason}")
     for side, true_ml in true_volumes(body.plan, PERCENT_ENHANCED / 100).items():
         if result is None or not result.solids:
             why = result.reason if result is not None else outcome.words
