@@ -57,8 +57,8 @@ def test_what_is_of_another_part_is_no_finding_by_itself(tmp_path: Path) -> None
     path = model.folder / "manifest.toml"
     text = path.read_text("utf-8").replace(SKIN, f'{SKIN}\nof = "enhancing volume"')
     path.write_text(text.replace("left_out = true\n", ""), "utf-8")
-    read = load_model("enhancing", tmp_path).manifest
-    assert [code.value for code in read.looks_for] == ["ENHANCING"]
+    solids = output(load_model("enhancing", tmp_path), SolidsOutput)
+    assert [code.value for code in solids.looks_for] == ["ENHANCING"]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,9 @@ def test_what_is_of_another_part_is_no_finding_by_itself(tmp_path: Path) -> None
             [
                 ('"pre", "early", "late"', '"early", "late"'),
                 ("optional =", "most_displaced_mm = 2\noptional ="),
+                ('["region"]', '["early"]'),
+                ('about = "breasts"\n', ""),
+                ('op = "relative enhancement"\nleast = 0.4', 'op = "z-score"'),
             ],
             'is measured against "pre", which is none of the roles',
         ),

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from node.analysis.pipeline import MODEL_FAILED
+from node.config import InferenceSettings
 from node.errors import NodeError
 from node.manifest import Model
 from node.offline import StudyOutcome, analyse_folder
@@ -26,6 +27,8 @@ from node.trial.breast_mr.study import breast_mr
 _AT_ONCE = 4
 """Studies that lie on the disk at a time, for each process."""
 _KINDS = ("measurement-report",)
+_PATIENT = InferenceSettings(deadline_s=1800)
+"""What is measured does not depend on how fast the machine is."""
 LARGE_ML, LARGE_ERROR = 2.0, 0.03
 SMALL_ML, SMALL_ERROR = 0.5, 0.10
 """From so many ml on, what is found may differ from the truth by so much of it."""
@@ -90,7 +93,9 @@ def _measured(given: tuple[Path, Sequence[MeasuredBody]]) -> list[MeasuredBreast
                 one.save_as(paths[-1], enforce_file_format=True)
                 of_study[str(one.StudyInstanceUID)] = body
         out = Path(kept) / "results"
-        studies = analyse_folder(paths, out, Model(folder), lambda: None, _KINDS).studies
+        studies = analyse_folder(
+            paths, out, Model(folder), lambda: None, _KINDS, settings=_PATIENT
+        ).studies
         by_uid = {study.study_uid: study for study in studies}
         return [row for uid, body in of_study.items() for row in compared(body, by_uid[uid])]
 
