@@ -116,7 +116,7 @@ class _Files:
         _sort(self.studies, instance, self.first.setdefault(instance.sop_uid, instance))
 
 
-def analyse_folder(
+def analyse_folder(  # noqa: PLR0913 - all but the first four by name or rarely
     paths: Sequence[Path],
     out_dir: Path,
     model: Model,
@@ -124,18 +124,20 @@ def analyse_folder(
     outputs: Sequence[str] = (),
     *,
     has_level_in_lists: bool = False,
+    settings: config.InferenceSettings | None = None,
 ) -> FolderOutcome:
     """Analyse every study among the files, and write its result objects to a folder of its own.
 
     What an earlier analysis wrote there is replaced. `outputs` are the kinds of object to build,
-    those of the default preset if there are none; `has_level_in_lists` as in `Pipeline`.
+    those of the default preset if there are none; `has_level_in_lists` as in `Pipeline`;
+    `settings` those of the child that runs the network, as usual if there are none.
     """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
     read = _read(paths, on_read)
-    with Inference(config.InferenceSettings(), (model,)) as inference:
+    with Inference(settings or config.InferenceSettings(), (model,)) as inference:
         kinds = tuple(outputs) or config.presets()["default"]
         pipeline = Pipeline(
             inference,

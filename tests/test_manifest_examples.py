@@ -30,7 +30,8 @@ EXAMPLES = [block for block in re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE) if 
 
 BLOCKS = re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE)
 (SOLIDS,) = [block for block in BLOCKS if 'kind = "solids"' in block]
-(SEVERAL_OUTPUTS,) = [b for b in BLOCKS if "[[outputs]]" in b and b != SOLIDS]
+(NUMBER,) = [block for block in BLOCKS if 'kind = "number"' in block]
+(SEVERAL_OUTPUTS,) = [b for b in BLOCKS if "[[outputs]]" in b and b not in (SOLIDS, NUMBER)]
 (VOLUMES,) = [block for block in BLOCKS if 'domain = "breast_mr"' in block]
 (SEVERAL_IMAGES,) = [block for block in BLOCKS if "[[inputs]]" in block and block != VOLUMES]
 TRIAGE = """
@@ -136,11 +137,14 @@ def test_the_example_of_solids_says_what_the_page_says_of_it() -> None:
         '"post 2"]\nmissing', '"late"]\nlate = { middle_s = 450, within_s = 60 }\nmissing'
     )
     late = late.replace('"post 2"', '"late"').replace("refuse", "blank")
-    read = of_volumes(late, SOLIDS)
-    (solids,) = read.outputs
-    assert isinstance(solids, manifest.SolidsOutput)
-    assert read.tensor_shapes == {"masks": (1, 2, 96, 256, 384)}
-    assert [part.left_out for part in solids.parts] == [False, True]
+    left = NUMBER.replace("element = 0", "element = 1").replace('"R breast"', '"L breast"')
+    read = of_volumes(late, SOLIDS + NUMBER + left)
+    solids, right, _ = read.outputs
+    assert isinstance(solids, manifest.SolidsOutput) and isinstance(right, manifest.NumberOutput)
+    assert read.tensor_shapes == {"masks": (1, 3, 96, 256, 384), "ratios": (1, None)}
+    assert read.tensors_of_none == {"ratios"} and right.about == "R breast"
+    assert [part.left_out for part in solids.parts] == [False, False, True]
+    assert [part.of for part in solids.parts] == [None, solids.parts[0].label, None]
     assert [code.value for code in read.looks_for] == ["ENHANCING"]
     assert (read.is_followed, solids.followed) == (True, 0)
 

@@ -52,12 +52,38 @@ def test_a_model_of_solids_says_what_it_marks_and_what_can_be_made_of_that(tmp_p
     assert "segmentation" in KINDS
 
 
+def test_what_is_of_another_part_is_no_finding_by_itself(tmp_path: Path) -> None:
+    model = enhancing_model(tmp_path)
+    path = model.folder / "manifest.toml"
+    text = path.read_text("utf-8").replace(SKIN, f'{SKIN}\nof = "enhancing volume"')
+    path.write_text(text.replace("left_out = true\n", ""), "utf-8")
+    solids = output(load_model("enhancing", tmp_path), SolidsOutput)
+    assert [code.value for code in solids.looks_for] == ["ENHANCING"]
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ([('split = "breasts"\n', "")], "outputs.split: missing"),
         ([('"breasts"\ncurve', '"sides"\ncurve')], 'expected "breasts" or "none", found "sides"'),
         ([(SKIN, 'label = "enhancing volume"')], '"enhancing volume" is there twice'),
+        (
+            [(SKIN, f'{SKIN}\nof = "nothing"')],
+            '"nothing" is no part before it that stands for itse',
+        ),
+        ([(SKIN, f'{SKIN}\nof = "enhancing skin"')], '"enhancing skin" is no part before it'),
+        ([(SKIN, f'{SKIN}\nof = "enhancing volume"')], "is of parts that stand for themselves"),
+        ([("optional =", "most_displaced_mm = 0\noptional =")], "expected a number above 0"),
+        (
+            [
+                ('"pre", "early", "late"', '"early", "late"'),
+                ("optional =", "most_displaced_mm = 2\noptional ="),
+                ('["region"]', '["early"]'),
+                ('about = "breasts"\n', ""),
+                ('op = "relative enhancement"\nleast = 0.4', 'op = "z-score"'),
+            ],
+            'is measured against "pre", which is none of the roles',
+        ),
         ([("threshold = 0.5\nsplit", "threshold = 1.5\nsplit")], "expected a number below 1"),
         ([(SKIN, f'{SKIN}\nneeds = ["post 7"]')], '"post 7" is none of the roles of [unit]'),
         ([(SKIN, f'{SKIN}\nneeds = ["early"]')], 'has no effect: nothing is read without "early"'),

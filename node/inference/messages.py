@@ -396,8 +396,8 @@ def score_in(
 
 def _require_fitting(score: OutputScore, unit: str, output: Output) -> None:
     of_unit, of_mark = _concepts(output)
-    may_lack = isinstance(output, NumberOutput) and output.needs and not score.measurements
-    is_named = _named(score.measurements) == of_unit or may_lack
+    may_lack = isinstance(output, NumberOutput) and (output.needs or output.none_if is not None)
+    is_named = _named(score.measurements) == of_unit or (may_lack and not score.measurements)
     _require(bool(is_named), "other numbers than the manifest names")
     _require(of_mark is not None or not score.marks, "marks of a model that makes none")
     classes = range(len(output.classes)) if isinstance(output, BoxesOutput) else range(0)

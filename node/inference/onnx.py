@@ -52,6 +52,7 @@ class OnnxSession:
             self._name,
             inputs=_taken(self._network, model.manifest),
             outputs=_given(self._network, model.manifest),
+            may_be_nan=model.manifest.tensors_of_none,
         )
 
     @property

@@ -44,8 +44,12 @@ def require_of_volumes(
 
 def _require_numbers(score: OutputScore, output: Output, volumes: Mapping[str, int]) -> None:
     if isinstance(output, NumberOutput):
-        is_there = bool(score.measurements) == (set(output.needs) <= volumes.keys())
-        _require(is_there, "a number of phases that are not there, or none")
+        has_phases = set(output.needs) <= volumes.keys()
+        _require(has_phases or not score.measurements, "a number of phases that are not there")
+        may_be_none = not has_phases or output.none_if is not None
+        _require(may_be_none or bool(score.measurements), "no number where there must be one")
+        is_finite = all(math.isfinite(one.value) for one in score.measurements)
+        _require(is_finite, "a number that is none")
         is_of_unit = all(one.unit == output.unit.as_code() for one in score.measurements)
         _require(is_of_unit, "a number in another unit")
 

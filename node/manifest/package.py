@@ -66,7 +66,7 @@ from node.manifest.together import (
     with_shared_words,
 )
 from node.manifest.triage import ManifestTriage
-from node.manifest.volume_outputs import SolidsOutput
+from node.manifest.volume_outputs import NumberOutput, SolidsOutput
 from node.manifest.voxels import Mip, needs_pre
 from node.manifest.words import (
     Ascii,
@@ -220,6 +220,13 @@ class Manifest(GrownSection):
             for tensor, shape in of_one.items():
                 shapes[tensor] = narrower(shapes.get(tensor, shape), shape) or shape
         return shapes
+
+    @property
+    def tensors_of_none(self) -> frozenset[str]:
+        """The tensors of numbers, of which NaN says that there is none."""
+        numbers = [one for one in self.outputs if isinstance(one, NumberOutput)]
+        of_others = {one.tensor for one in self.outputs if not isinstance(one, NumberOutput)}
+        return frozenset(one.tensor for one in numbers if one.none_if is not None) - of_others
 
     def makes(self, kind: str) -> bool:
         """Say whether results of the model can become an object of a kind."""

@@ -15,7 +15,7 @@ from node.toml_file import Place, Section, wrong
 class NumberOutput(OutputWords):
     """A tensor [1, 1]: a number that is measured on all that the network reads."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"name", "about", "element", "needs"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"name", "about", "element", "needs", "none_if"})
 
     kind: Literal["number"]
     tensor: str
@@ -30,6 +30,9 @@ class NumberOutput(OutputWords):
     """Which one of the tensor's last axis, from 0, if there are several."""
     needs: tuple[RoleName, ...] = ()
     """Roles without a phase of which there is no number."""
+    none_if: Ascii | None = None
+    """What it means that the network answers NaN, which it may then: there is no number, and the
+    report says these words instead: "nothing there enhances". Without them NaN is an error."""
 
     def tensor_shapes(self, _: ImageShape) -> dict[str, TensorShape]:
         """Return the shape that each tensor must have, by its name."""
@@ -94,7 +97,8 @@ class SolidsOutput(OutputWords):
     @property
     def looks_for(self) -> tuple[result.Code, ...]:
         """What it detects."""
-        found = (one.finding.as_code() for one in self.parts if not one.left_out)
+        whole = (one for one in self.parts if not one.left_out and one.of is None)
+        found = (one.finding.as_code() for one in whole)
         return tuple(dict.fromkeys(found))
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,11 +110,18 @@ def _not_repeatable(asked: Sequence[Asked]) -> Iterator[str]:
 
 
 def _largest_difference(one: Tensor, other: Tensor) -> float:
-    return float(np.abs(one.astype(np.float64) - other).max(initial=0))
+    return float(differences(one, other).max(initial=0))
+
+
+def differences(one: NDArray[Any], other: NDArray[Any]) -> _Numbers:
+    """Return how far values differ: NaN, where there is no number, from itself not at all."""
+    apart = np.abs(one.astype(np.float64) - other)
+    both = np.isnan(one) & np.isnan(other)
+    return np.where(both, 0, np.where(np.isnan(apart), np.inf, apart))
 
 
 def _allowed(share: float, of: Tensor) -> float:
-    return share * max(1.0, float(np.abs(of).max(initial=0)))
+    return share * max(1.0, float(np.nan_to_num(np.abs(of)).max(initial=0)))
 
 
 # Range
@@ -208,13 +216,15 @@ def _unlike(manifest: Manifest) -> str:
 
 
 def _finds_nothing(output: Output, one: Asked) -> bool:
-    """Whether a detector, which may find nothing anywhere, has found nothing."""
+    """Whether a detector, which may find nothing anywhere, has found nothing, or a number none."""
     if isinstance(output, BoxesOutput):
         return not len(_sure(output, one))
     is_of_all = isinstance(output, MaskOutput) and output.regions == "all"
     if isinstance(output, MaskOutput | SolidsOutput) and (is_of_all or output.places == "solids"):
         marked = activated(one.answers[output.tensor], output.activation) > output.threshold
         return not bool(marked.any())
+    if isinstance(output, NumberOutput):
+        return bool(np.isnan(one.answers[output.tensor]).all())
     return False
 
 

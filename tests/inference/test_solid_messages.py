@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,13 @@ SOLIDS = (
     SolidSaid(1, RIGHT, 0.0, NOTHING),
     SolidSaid(1, LEFT, 0.2, packed(MASK), (3,)),
 )
-SCORE = UnitScore("unit", (OutputScore(solids=SOLIDS), *NUMBERS), stack=STACK, remarks=("said",))
+SCORE = UnitScore(
+    "unit",
+    (OutputScore(solids=SOLIDS), *NUMBERS),
+    displaced=(("early", 0.0), ("late", 0.0)),
+    stack=STACK,
+    remarks=("said",),
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +58,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def heard(score: UnitScore, model: Model, slices: dict[str, int] | None = None) -> Any:
-    outputs = model.manifest.outputs
-    return score_in(answered(score), "unit", outputs, SLICES if slices is None else slices)
+    of = SLICES if slices is None else slices
+    seen = replace(score, displaced=tuple(one for one in score.displaced if one[0] in of))
+    return score_in(answered(seen), "unit", model.manifest.outputs, of)
 
 
 def with_solids(*solids: SolidSaid) -> UnitScore:
@@ -66,8 +75,33 @@ def test_what_can_be_is_believed_and_comes_back_as_it_was(model: Model) -> None:
     assert heard(SCORE, model) == SCORE
     one_breast = with_solids(SOLIDS[0], SOLIDS[2])
     assert heard(one_breast, model) == one_breast
-    without = replace(SCORE, outputs=(*SCORE.outputs[:2], OutputScore()))
+    without = replace(
+        SCORE, outputs=(*SCORE.outputs[:2], OutputScore()), displaced=(("early", 0.0),)
+    )
     assert heard(without, model, {"pre": 6, "early": 6}) == without
+
+
+def test_there_is_no_number_where_the_manifest_lets_there_be_none(
+    model: Model, tmp_path: Path
+) -> None:
+    none = replace(SCORE, outputs=(SCORE.outputs[0], OutputScore(), NUMBERS[1]))
+    with pytest.raises(ValueError, match="other numbers than the manifest names"):
+        heard(none, model)
+    path = enhancing_model(tmp_path).folder / "manifest.toml"
+    said = path.read_text("utf-8").replace(
+        'label = "highest enhancement"', 'label = "highest enhancement"\nnone_if = "all is dark"'
+    )
+    path.write_text(said, "utf-8")
+    lenient = Model(path.parent)
+    assert heard(none, lenient) == none
+    assert heard(SCORE, lenient) == SCORE
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_none_is_not_believed_as_one(value: float, model: Model) -> None:
+    said = OutputScore((replace(NUMBERS[0].measurements[0], value=value),))
+    with pytest.raises(ValueError):
+        heard(replace(SCORE, outputs=(SCORE.outputs[0], said, NUMBERS[1])), model)
 
 
 def test_a_score_that_was_kept_before_there_were_solids_is_read() -> None:

@@ -50,6 +50,7 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]
             remarks += _deciding(model, output, units, of_output)
         elif isinstance(output, NumberOutput):
             evaluations += _measured(model, output, units, of_output)
+            remarks += _of_none(output, units, of_output)
     lain = solids_of(model, units, scores)
     gaps = dict.fromkeys([*unseen, *(gap for unit in units for gap in lacking(model, unit))])
     return replace(
@@ -86,14 +87,27 @@ def _measured(
 ) -> Iterator[Evaluation]:
     """Yield the numbers, of each phase after contrast its own where they are read in turn."""
     about, side = part_of(output, model.manifest.unit.of), _SIDES.get(output.about or "")
-    whose = "Exam" if side is None else f"{side} breast"
     for unit, score in zip(units, scores, strict=True):
         if score.measurements:
-            phase = unit.name.removeprefix(EXAM_NAME).strip()
-            label = f"{whose} {output.label} {phase}".strip()
             slices = _middle_slices(unit)
-            said = Evaluation(label, slices, score.measurements, side)
+            said = Evaluation(_number_label(output, unit), slices, score.measurements, side)
             yield replace(said, output=output.name, about=about)
+
+
+def _of_none(
+    output: NumberOutput, units: Sequence[Unit], scores: Sequence[OutputScore]
+) -> Iterator[str]:
+    """Yield of which there is no number, though all is there that it needs, and what that means."""
+    for unit, score in zip(units, scores, strict=True):
+        if not score.measurements and set(output.needs) <= unit.volumes.keys():
+            yield f"{_number_label(output, unit)} is not given: {output.none_if}."
+
+
+def _number_label(output: NumberOutput, unit: Unit) -> str:
+    side = _SIDES.get(output.about or "")
+    whose = "Exam" if side is None else f"{side} breast"
+    phase = unit.name.removeprefix(EXAM_NAME).strip()
+    return f"{whose} {output.label} {phase}".strip()
 
 
 def _deciding(

@@ -9,8 +9,8 @@ from node.training.breast_mr_enhancement.graph import PARTS, SIZE, build_enhance
 
 ENHANCEMENT_PACKAGE = "breast-mr-enhancement"
 MOST_DISPLACED_MM = 2.0
-EARLY_S, EARLY_WITHIN_S = 150, 60
-LATE_S, LATE_WITHIN_S = 450, 120
+EARLY_MIDDLE_S, EARLY_WITHIN_S = 150, 60
+LATE_MIDDLE_S, LATE_WITHIN_S = 450, 120
 
 _WORDS = {
     "enhancing": (
@@ -18,9 +18,9 @@ _WORDS = {
         "ENH-VOLUME",
         "Enhancing volume above threshold",
     ),
-    "washout": ("washout", "ENH-WASHOUT", "Of it washout (signal falls)"),
-    "plateau": ("plateau", "ENH-PLATEAU", "Of it plateau (signal stays)"),
-    "persistent": ("persistent", "ENH-PERSIST", "Of it persistent (signal rises)"),
+    "washout": ("washout", "ENH-WASHOUT", "Of it washout (BI-RADS delayed phase)"),
+    "plateau": ("plateau", "ENH-PLATEAU", "Of it plateau (BI-RADS delayed phase)"),
+    "persistent": ("persistent", "ENH-PERSIST", "Of it persistent (BI-RADS delayed phase)"),
     "thin": ("enhancing, thin as vessels", "ENH-THIN", "Enhancing, thin as vessels"),
     "skin": ("enhancing skin and nipple", "ENH-SKIN", "Enhancing skin and nipple"),
     "chest wall": ("enhancing chest wall", "ENH-WALL", "Enhancing chest wall"),
@@ -97,6 +97,20 @@ split = "breasts"
 curve = true
 decimals = 1
 """
+_RATIO = """
+[[outputs]]
+name = "ratio"
+kind = "number"
+tensor = "ratios"
+element = {element}
+about = "{side} breast"
+label = "signal enhancement ratio"
+quantity = {{ value = "ENH-SER", scheme = "99AINODE", meaning = "Signal enhancement ratio" }}
+unit = {{ value = "1", scheme = "UCUM", meaning = "no units" }}
+decimals = 2
+needs = ["late"]
+none_if = "nothing there enhances above the threshold, or nothing late"
+"""
 _STATEMENT = (
     "Volume whose signal rose by at least 70 % early after contrast, inside the breasts, whatever"
     " it is: normal tissue counts, too. No tumour volume, and not the functional tumour volume of"
@@ -117,14 +131,15 @@ def manifest_of(network: bytes) -> str:
     head = _HEAD.format(
         statement=_STATEMENT,
         sha256=hashlib.sha256(network).hexdigest(),
-        early=EARLY_S,
+        early=EARLY_MIDDLE_S,
         early_within=EARLY_WITHIN_S,
-        late=LATE_S,
+        late=LATE_MIDDLE_S,
         late_within=LATE_WITHIN_S,
         moved=MOST_DISPLACED_MM,
     )
     inputs = "".join(_INPUT.format(name=name) for name in ("pre", "early", "late", "region"))
-    return head + inputs + _PIXELS.format(*SIZE) + "".join(map(_part, PARTS))
+    ratios = (_RATIO.format(element=at, side=side) for at, side in enumerate("RL"))
+    return "".join([head, inputs, _PIXELS.format(*SIZE), *map(_part, PARTS), *ratios])
 
 
 def _part(name: str) -> str:
