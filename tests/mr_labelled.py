@@ -1,4 +1,4 @@
-"""Labelled breast MRI for training: generated studies, a lesion in every second, and their table."""
+"""Labelled breast MRI for training: generated studies, a lesion in some, and their table."""
 
 from __future__ import annotations
 
