@@ -378,15 +378,13 @@ def _read(exam: LabelledExam, model: Model, dtype: np.dtype[Any]) -> dict[int, _
 
 
 def _of_study(version: StudyVersion, model: Model, dtype: np.dtype[Any]) -> _Read:
-    """Return what is made of a breast MRI; near-duplicates are found by the mean of its images."""
+    """Return what is made of a breast MRI; without a reduction, for none is compared."""
     try:
         study = prepared_study(version, model)
     except (StudyError, ModelError) as error:
         return _not_given(str(error))
-    mean = study.images.mean((0, 1))
-    small = resized(mean, REDUCED_PX, REDUCED_PX, "box", antialias=True)
-    kept = KeptImage(study.pixel_digest, reduced=in_base64(np.asarray(small, np.float32)))
-    return kept, study.images.astype(dtype)
+    blank = in_base64(np.zeros((REDUCED_PX, REDUCED_PX), np.float32))
+    return KeptImage(study.pixel_digest, reduced=blank), study.images.astype(dtype)
 
 
 def _not_given(reason: str) -> _Read:

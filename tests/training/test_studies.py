@@ -71,7 +71,8 @@ def network_of(middle: float, images: int) -> bytes:
             {SPOTS.format(middle=middle)}
         }}"""
     )
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def table_of(studies: LabelledStudies) -> LabelTable:
@@ -122,7 +123,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     )
     digests = {image.pixel_digest for image in examples.images}
     model = write_trained_package(folder / "packages" / recipe.name, recipe, network, digests)
-    (model.folder / "README.md").write_text("# MRI\n\nA test.\n", "utf-8")
+    (model.folder / "README.md").write_text("# MRI\n\n## Measured\n\nNothing.\n", "utf-8")
     return Learnt(recipe, examples, middle, model, studies, others, folder / "work")
 
 
