@@ -15,7 +15,7 @@ from node.manifest.pixels import Operations, are_of_volumes, shape_after
 from node.manifest.voxels import needs_pre
 from node.toml_file import Place
 
-MODALITY = "MR"
+MAGNETIC_RESONANCE = "MR"
 _UNIT: dict[str, Any] = {
     "of": "exam",
     "roles": ["pre", "early"],
@@ -38,7 +38,7 @@ _UNCHANGED = {"flip_rows": False, "rotation_degrees": 0, "scale": 0, "grey": 0}
 def with_words_of_phases(words: dict[str, Any]) -> dict[str, Any]:
     """Return a recipe of breast MRI with all that it left to us; another one as it is."""
     given = words.get("input")
-    if not isinstance(given, dict) or given.get("modality") != MODALITY:
+    if not isinstance(given, dict) or given.get("modality") != MAGNETIC_RESONANCE:
         return words
     usual = {
         "about": "exam",

@@ -26,7 +26,7 @@ from node.manifest.pixels import (
 )
 from node.manifest.words import Ascii, Name, RoleName, Sentence, Uid, Version
 from node.toml_file import Place, Section, did_you_mean, shown, wrong
-from node.training.of_phases import MODALITY, amiss_in_phases, with_words_of_phases
+from node.training.of_phases import MAGNETIC_RESONANCE, amiss_in_phases, with_words_of_phases
 from node.training.stages import ALL, DEFAULT_FROZEN, STAGES, amiss_in_frozen
 from node.training.toml_text import toml_text
 from node.training.trunk_pixels import amiss_for_trunk
@@ -304,7 +304,7 @@ class Recipe(Section):
     @property
     def is_of_phases(self) -> bool:
         """Whether it learns from breast MRI, whose studies have one label each."""
-        return self.input.modality == MODALITY
+        return self.input.modality == MAGNETIC_RESONANCE
 
     @model_validator(mode="before")
     @classmethod

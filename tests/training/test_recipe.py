@@ -409,8 +409,10 @@ def test_of_breast_mr_the_modality_is_enough(tmp_path: Path) -> None:
             '"post 2" is read, and no channel',
         ),
         (
-            '[[pixels]]\nop = "grey"\nvalues = "voi"\nscale = "range of voi"\n',
-            'expected op = "signal"',
+            '[[pixels]]\nop = "grey"\nvalues = "voi"\nscale = "range of voi"\n[[pixels]]\n'
+            'op = "resize"\nheight = 96\nwidth = 96\nfit = "stretch"\nfilter = "bilinear"\n'
+            "antialias = true\n",
+            'expected op = "signal" first',
         ),
         ('[regression]\n[[regression.features]]\nafter = "top"\n', "is of mammograms"),
     ],
