@@ -7,7 +7,7 @@ The network is one of a few nodes, whose only weight is learnt here from what tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,22 @@ from pydicom import dcmread
 from node.errors import ConfigError, NodeError
 from node.evaluation.evaluating import EvaluationSettings, evaluate_model
 from node.evaluation.labels import LabelTable, read_labels
+from node.evaluation.report import summary, write_evaluation
 from node.manifest import Model
 from node.offline import StudyOutcome, analyse_folder
 from node.packages.checking import check_package
+from node.training.choosing import Chosen, platt, said_parts
 from node.training.examples import Examples, read_examples, reading_manifest
-from node.training.packing import OUTPUT, ExportedNetwork, write_trained_package
+from node.training.measuring import cross_validation
+from node.training.packing import (
+    OUTPUT,
+    CardFacts,
+    ExportedNetwork,
+    amiss_in_card,
+    amiss_in_cross_validation,
+    finish_package,
+    write_trained_package,
+)
 from node.training.recipe import Recipe
 from node.training.scoring import scored
 from node.training.splits import divide, duplicates
@@ -123,7 +134,6 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     )
     digests = {image.pixel_digest for image in examples.images}
     model = write_trained_package(folder / "packages" / recipe.name, recipe, network, digests)
-    (model.folder / "README.md").write_text("# MRI\n\n## Measured\n\nNothing.\n", "utf-8")
     return Learnt(recipe, examples, middle, model, studies, others, folder / "work")
 
 
@@ -174,7 +184,6 @@ def test_the_package_says_how_training_has_read(learnt: Learnt) -> None:
     assert manifest.unit == learnt.recipe.unit
     (output,) = manifest.outputs
     assert getattr(output, "over_slices", None) == "highest"
-    assert [one for one in check_package(learnt.model) if not one.is_ok] == []
 
 
 def test_the_node_says_of_other_women_what_their_pixels_say_as_training_reads_them(
@@ -222,6 +231,42 @@ def test_a_study_is_a_case_and_women_who_were_learnt_from_are_left_out(
         evaluate_model(
             learnt.model, EvaluationSettings(table_of(learnt.studies), tmp_path / "all"), silent
         )
+
+
+def test_calibration_and_card_are_of_exams_and_the_whole_package_is_in_order(
+    learnt: Learnt, tmp_path: Path
+) -> None:
+    asked = EvaluationSettings(table_of(learnt.others), tmp_path / "first")
+    first = evaluate_model(learnt.model, asked, silent)
+    said = said_parts(first.cases, OUTPUT, frozenset({"1"}), "exam")
+    assert [(part.woman, part.is_positive) for part in said] == [
+        ("woman 10", False),
+        ("woman 11", True),
+    ]
+    data = "2 exams of 2 women."
+    chosen = Chosen(platt(said, data), (), (), data, "a package of breast MRI has no levels")
+    manifest = reading_manifest(learnt.recipe)
+    network = ExportedNetwork(
+        learnt.model.read_weights(), "score", unit=manifest.unit, inputs=manifest.inputs
+    )
+    folder = tmp_path / "packages" / learnt.recipe.name
+    model = write_trained_package(folder, learnt.recipe, network, [], chosen)
+    document = evaluate_model(model, replace(asked, out_dir=tmp_path / "second"), silent)
+    images = learnt.examples.images
+    logits = STEEP * (spots_in(learnt.examples.tensors[:]) - learnt.middle)
+    cross = cross_validation(scored("exam", images, logits, [0] * len(images)), ())
+    facts = CardFacts("Generated.", "", "train", "evaluate", "", cross, document, chosen)
+    finish_package(model, learnt.recipe, facts)
+
+    assert list(amiss_in_card(model, document)) == []
+    assert list(amiss_in_cross_validation(model, cross)) == []
+    assert [one for one in check_package(model) if not one.is_ok] == []
+    card = " ".join((model.folder / "README.md").read_text("utf-8").split())
+    assert "gives each of 8 slices of a breast MRI a score (post 1)" in card
+    assert "its images show both breasts, and its score does not say of which it is" in card
+    assert "No level follows from the score." in card
+    assert any(line.startswith("score, exam: AUC 1") for line in summary(document))
+    assert all(path.is_file() for path in write_evaluation(document, tmp_path / "second"))
 
 
 def test_a_projection_is_one_image_of_a_study(learnt: Learnt, tmp_path: Path) -> None:
