@@ -95,14 +95,14 @@ def joined(
     """
     return {
         one.tensor: np.concatenate(
-            [_given(images, role, of_image) for role in one.roles],
+            [_given(images, role, (batch, *of_image)) for role in one.roles],
             axis=0 if one.join == "batch" else 1,
         )
         for one in inputs
     }
 
 
-def _given(images: Mapping[str, Float32], role: str, of_image: tuple[int, ...]) -> Float32:
+def _given(images: Mapping[str, Float32], role: str, shape: tuple[int, ...]) -> Float32:
     """Return what was made of the image in a role, zeros if there is none."""
     found = images.get(role)
-    return np.zeros((1, *of_image), np.float32) if found is None else found
+    return np.zeros(shape, np.float32) if found is None else found

@@ -205,7 +205,8 @@ def _loss(logits: Tensor, batch: _Batch, lessons: NetworkLessons, smoothing: flo
 
     about = batch.combining(logits)[:, 0]
     loss = cross_entropy(about, [unit.label for unit in batch.units], smoothing)
-    if recipe.about != "image" and recipe.network.image_weight:
+    # Of a slice nobody knows whether it shows what its study is labelled by.
+    if recipe.about != "image" and recipe.network.image_weight and not recipe.is_of_phases:
         by_image = cross_entropy(logits[:, 0], [one.label for one in examples], smoothing)
         loss = loss + recipe.network.image_weight * by_image
     for answer, auxiliary in enumerate(recipe.labels.auxiliary, 1):

@@ -232,5 +232,12 @@ def test_joining_makes_each_tensor_once_and_no_zeros_that_nobody_needs() -> None
     assert [float(blank[0, at].max()) for at in range(3)] == [1, 0, 1]
 
 
+def test_of_slices_a_phase_that_is_not_there_is_as_many_black_ones() -> None:
+    slices = {"pre": np.ones((8, 1, 16, 24), np.float32)}
+    (given,) = inputs.joined(uptake_inputs(("pre", "post 1")), slices, (1, 16, 24), 8).values()
+    assert given.shape == (8, 2, 16, 24)
+    assert [float(given[:, at].max()) for at in range(2)] == [1, 0]
+
+
 def uptake_inputs(roles: tuple[str, ...]) -> tuple[InputTensor, ...]:
     return (InputTensor(tensor="phases", roles=roles, join="channels"),)
