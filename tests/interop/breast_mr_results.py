@@ -121,11 +121,23 @@ def voxels_filled(
     return {tuple(voxel) for voxel in voxels[counts >= least].tolist()}
 
 
+def phases_of(
+    study: str, plan: StudyPlan, objects: Iterable[Dataset]
+) -> tuple[list[Dataset], list[Dataset]]:
+    """Return the objects of a generated study that are of its dynamic series, and the others."""
+    is_legacy = plan.style.family is Family.LEGACY
+    word = "legacy series" if is_legacy else "series"
+    dynamic = {stable_uid(study, word, f"dynamic {n}") for n in range(plan.schedule.phases)}
+    every = list(objects)
+    of_phases = [one for one in every if one.SeriesInstanceUID in dynamic]
+    return of_phases, [one for one in every if one.SeriesInstanceUID not in dynamic]
+
+
 def before_contrast(study: str, plan: StudyPlan, objects: Iterable[Dataset]) -> list[Dataset]:
     """Return the objects of a generated study that hold the phase before the injection."""
-    is_legacy = plan.style.family is Family.LEGACY
-    series = stable_uid(study, "legacy series" if is_legacy else "series", "dynamic 0")
-    dynamic = [one for one in objects if one.SeriesInstanceUID == series]
+    of_phases, _ = phases_of(study, plan, objects)
+    first = of_phases[0].SeriesInstanceUID
+    dynamic = [one for one in of_phases if one.SeriesInstanceUID == first]
     if plan.style.family is not Family.CLASSIC:
         return dynamic
     names = {

@@ -30,6 +30,7 @@ from .breast_mr_results import (
     ENHANCING,
     Slices,
     before_contrast,
+    phases_of,
     segments,
     slices_before_contrast,
     volumes_ml,
@@ -55,6 +56,8 @@ THRESHOLD = 0.7
 """Of the package: the signal rose by 70 %."""
 EARLY = 2
 """The phase nearest 150 s, of those that PhaseTimes has."""
+BESIDE = 3
+"""Of the images that are not of the dynamic series one in three is sent."""
 VALIDATED = ("standard", "enhanced")
 """Of whose results all validators are asked; the quick ones are of every style's."""
 
@@ -114,7 +117,8 @@ class Sent:
 
 def prepared(style: str, plan: StudyPlan, orthanc: Orthanc, folder: Path) -> Sent:
     """Write a study as files, and put what a segmentation refers to into the archive."""
-    made = breast_mr(style, plan)
+    of_phases, beside = phases_of(style, plan, breast_mr(style, plan))
+    made = [*of_phases, *beside[::BESIDE]]
     files = written(made, folder)
     wanted = {one.SOPInstanceUID for one in before_contrast(style, plan, made)}
     pre = [path for one, path in zip(made, files, strict=True) if one.SOPInstanceUID in wanted]
