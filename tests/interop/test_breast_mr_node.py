@@ -152,7 +152,8 @@ def test_every_style_comes_back_with_what_enhances_where_it_lies_and_how_much(
         took_s = of_study["done_at"] - of_study["last_image_at"]
         sys.stdout.write(f"{style}: results stored {took_s:.0f} s after the last of its images\n")
         with subtests.test(style):
-            results = results_in(orthanc, sent.in_archive)
+            captures = None if style in VALIDATED else 1
+            results = results_in(orthanc, sent.in_archive, captures)
             by_kind = {one.Modality: one for _, one in results}
             assert sorted(by_kind) == sorted(KINDS)
             assert {one.StudyInstanceUID for _, one in results} == {sent.first.StudyInstanceUID}
@@ -180,7 +181,7 @@ def assert_volumes(report: Dataset, plan: StudyPlan) -> None:
     """Within 3 % from 2 ml and 10 % from half a ml, side by side."""
     truth = plan.truth(EARLY, THRESHOLD)
     found = volumes_ml(report)
-    for side in Laterality:
+    for side in (Laterality.RIGHT, Laterality.LEFT):
         true_ml = truth.volume_ml(side)
         assert true_ml > 0.5
         within = 0.03 if true_ml >= 2 else 0.1
@@ -260,12 +261,14 @@ def delivered(node: Node, count: int) -> dict[str, dict[str, Any]] | None:
     return told if states.count("done") == count and "out of scope" in states else None
 
 
-def results_in(orthanc: Orthanc, study: str) -> list[tuple[Path, Dataset]]:
-    """Return the results in a study of the archive, as files and read."""
+def results_in(
+    orthanc: Orthanc, study: str, captures: int | None = None
+) -> list[tuple[Path, Dataset]]:
+    """Return the results in a study of the archive, as files and read, of captures so many."""
     found = list[tuple[Path, Dataset]]()
     for series in orthanc.ask(f"/studies/{study}/series"):
         if series["MainDicomTags"]["Modality"] in KINDS:
-            for identifier in series["Instances"]:
+            for identifier in series["Instances"][:captures]:
                 path = orthanc.folder / f"{identifier}.dcm"
                 path.write_bytes(orthanc.call(f"/instances/{identifier}/file"))
                 found.append((path, dcmread(path)))
