@@ -15,7 +15,7 @@ from mr_studies import written
 from numpy.typing import NDArray
 
 from node.config import bundled_models_dir
-from node.imaging.breast_region import Region
+from node.imaging.breast_region import BreastLabel
 from node.manifest import CARD, Model, load_model
 from node.offline import analyse_folder
 from node.study import Laterality
@@ -56,10 +56,10 @@ def session() -> onnxruntime.InferenceSession:
 
 
 def region() -> Floats:
-    labels = np.full(SIZE, Region.RIGHT_BREAST, np.float32)
-    labels[:, :, SIZE[2] // 2 :] = Region.LEFT_BREAST
-    labels[:, 0] = Region.SKIN
-    labels[:, -10:] = Region.CHEST_WALL
+    labels = np.full(SIZE, BreastLabel.RIGHT_BREAST, np.float32)
+    labels[:, :, SIZE[2] // 2 :] = BreastLabel.LEFT_BREAST
+    labels[:, 0] = BreastLabel.SKIN
+    labels[:, -10:] = BreastLabel.CHEST_WALL
     return labels
 
 

@@ -18,7 +18,7 @@ from node.manifest import Model, load_model
 from node.offline import analyse_folder
 from node.result import Result, Solid
 from node.study import Laterality
-from node.training.breast_mr_enhancement.graph import PERCENT
+from node.training.breast_mr_enhancement.graph import PERCENT_ENHANCED
 from node.trial import mri
 from node.trial.checks import ExamOutcome, judge
 from node.trial.exams import PLANS, Exam
@@ -110,7 +110,7 @@ def test_the_exam_has_six_phases_and_what_lies_beside_them_and_says_what_it_is(
 
 
 def test_the_truth_is_of_what_the_package_calls_enhancing() -> None:
-    assert PERCENT / 100 == mri.ENHANCES_FROM
+    assert PERCENT_ENHANCED / 100 == mri.ENHANCES_FROM
     (package,) = [model for model in shipped() if model.manifest.input.modality == "MR"]
     assert mri.EARLY in package.manifest.unit.roles
 
