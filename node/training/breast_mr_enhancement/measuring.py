@@ -97,10 +97,10 @@ def _measured(given: tuple[Path, Sequence[MeasuredBody]]) -> list[MeasuredBreast
             paths, out, Model(folder), lambda: None, _KINDS, settings=_PATIENT
         ).studies
         by_uid = {study.study_uid: study for study in studies}
-        return [row for uid, body in of_study.items() for row in compared(body, by_uid[uid])]
+        return [row for uid, body in of_study.items() for row in breasts_compared(body, by_uid[uid])]
 
 
-def compared(body: MeasuredBody, outcome: StudyOutcome) -> Iterable[MeasuredBreast]:
+def breasts_compared(body: MeasuredBody, outcome: StudyOutcome) -> Iterable[MeasuredBreast]:
     """Yield each breast of a study as it is and as the node says it is."""
     result = outcome.result
     if result is not None and result.reason.startswith(MODEL_FAILED):
