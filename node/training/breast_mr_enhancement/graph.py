@@ -89,10 +89,16 @@ def _pool(size: int) -> str:
     return f"MaxPool<kernel_shape = {[size] * 3}, pads = {[edge] * 6}>"
 
 
-def _mean(size: int) -> str:
-    """Return the operator that takes the mean of a cube of so many voxels."""
-    edge = size // 2
-    return f"AveragePool<kernel_shape = {[size] * 3}, pads = {[edge] * 6}>"
+def _mean(target: str, source: str, size: int) -> str:
+    """Return what takes the mean of a cube of so many voxels: axis by axis, for speed."""
+    edge, lines, given = size // 2, list[str](), source
+    for axis in range(3):
+        cube = [size if at == axis else 1 for at in range(3)]
+        pads = [edge if at == axis else 0 for at in range(3)] * 2
+        made = target if axis == 2 else f"{target}_along{axis}"
+        lines.append(f"{made} = AveragePool<kernel_shape = {cube}, pads = {pads}>({given})")
+        given = made
+    return "\n".join(lines)
 
 
 _REGIONS = """
@@ -128,7 +134,7 @@ _ENHANCING = """
 
   seen = Add(breast, skin)
   more_there = Mul(more, seen)
-  mean_there = MEAN(more_there)
+  MEAN
   most = NEAR(mean_there)
   half_of_most = Mul(most, half)
   is_bright = Greater(more, half_of_most)
@@ -140,11 +146,11 @@ _ENHANCING = """
   found_alone = Mul(of_breast, counts)
 """
 _MIXED = f"""
-  share_near = {_mean(2 * MIXED_MM + 1)}(of_breast)
+  {_mean("share_near", "of_breast", 2 * MIXED_MM + 1)}
   is_near = Greater(share_near, zero)
   some_near = Max(share_near, tiny)
   before_counting = Mul(pre, of_breast)
-  mean_before_near = {_mean(2 * MIXED_MM + 1)}(before_counting)
+  {_mean("mean_before_near", "before_counting", 2 * MIXED_MM + 1)}
   before_near = Div(mean_before_near, some_near)
   fat_near = Mul(before_near, bright_fat)
   is_fat = Greater(pre, fat_near)
@@ -185,12 +191,11 @@ _RATIOS = """
 
 def _beside(tissue: str) -> str:
     """Return what enhances beside the breasts' tissue: by itself, and with what is around it."""
-    mean = _mean(SMOOTH_MM)
     return f"""
       {tissue}_more = Mul(more, {tissue})
-      {tissue}_mean_more = {mean}({tissue}_more)
+      {_mean(f"{tissue}_mean_more", f"{tissue}_more", SMOOTH_MM)}
       {tissue}_before = Mul(divisor, {tissue})
-      {tissue}_mean_before = {mean}({tissue}_before)
+      {_mean(f"{tissue}_mean_before", f"{tissue}_before", SMOOTH_MM)}
       {tissue}_needed = Mul({tissue}_mean_before, share)
       is_{tissue}_smoothly = GreaterOrEqual({tissue}_mean_more, {tissue}_needed)
       {tissue}_smoothly = Cast<to = 1>(is_{tissue}_smoothly)
@@ -200,7 +205,11 @@ def _beside(tissue: str) -> str:
 
 
 def _enhancing() -> str:
-    pools = {"NEAR": _pool(2 * NEAR_MM + 1), "BESIDE": _pool(3), "MEAN": _mean(3)}
+    pools = {
+        "NEAR": _pool(2 * NEAR_MM + 1),
+        "BESIDE": _pool(3),
+        "MEAN": _mean("mean_there", "more_there", 3),
+    }
     text = _ENHANCING
     for name, operator in pools.items():
         text = text.replace(name, operator)
