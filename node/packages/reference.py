@@ -57,14 +57,18 @@ class ReferenceFile(Section):
     """Where to get it."""
 
 
+_Number = Annotated[float, Field(allow_inf_nan=True)]
+"""NaN where there is no number."""
+
+
 class ReferenceTensor(Section):
     """What the network says of a unit at one of its outputs."""
 
     unit: str
     tensor: str
     shape: tuple[int, ...]
-    mean: float
-    values: tuple[float, ...]
+    mean: _Number
+    values: tuple[_Number, ...]
     """All, or of many some, evenly spaced."""
 
 
