@@ -21,23 +21,23 @@ SIZE = (208, 208, 384)
 """Slices, rows and columns, of 1 mm each."""
 PERCENT_ENHANCED = 70
 """PE from which on a voxel counts: that of Hylton et al. 2012."""
-LEAST = 0.15
+LEAST = 0.3
 """Of the mean signal of the breasts before contrast: what is divided by is at least this, so that
 noise in what is dark is no enhancement."""
 NEAR_MM = 3
-SHARE_OF_MOST = 0.42
-"""A voxel at the edge counts if it enhances by more than this share of the most within NEAR_MM, of
-means of 3 mm, which noise lifts little. One that is half lesion and half dark fat exceeds the
-threshold easily. At half the most a small ball, blurred, is too small."""
-MIXED_MM = 2
-BRIGHT = 1.25
-"""Where fat is bright, a voxel that is half fat stays below the threshold, for there is much to
-divide by. One within MIXED_MM of what counts, that was brighter before contrast by this factor than
-what counts there, counts by SHARE_OF_MOST alone."""
+HALF_OF_MOST = 0.5
+"""An edge lies where enhancement is half of the most within NEAR_MM, of means of 3 mm, which noise
+lifts little: PE alone would not do, as a voxel that is half lesion and half dark fat exceeds the
+threshold easily, and one that is half bright fat does not at all."""
+SHARPENED = 0.25
+"""Of the Laplacian of S1 - S0 (per square mm), which is taken off before its edges are looked for:
+voxels of 1 to 2 mm, brought to 1 mm, are blurred as by a variance of up to 1 square mm, by which
+half of the most of a small ball lies inside it."""
+STEEP = 0.25
+"""A voxel below the threshold counts as the edge of what is above it if within NEAR_MM enhancement
+falls below this share of the most: what enhances evenly, and less, is none."""
 THIN_MM = 3
 """What is thinner is taken for a vessel."""
-GROWN_MM = 8
-"""As far as what is thicker reaches into what is thin beside it."""
 CHANGE = 0.1
 """Signal that rises late by more than this share of the early is persistent, that falls by more
 washes out; between is a plateau."""
@@ -63,16 +63,19 @@ def build_enhancement(size: tuple[int, int, int] = SIZE) -> onnx.ModelProto:
         <float one = {{1}}, float before_breasts = {{0.5}}, float behind_breasts = {{2.5}},
          float behind_skin = {{3.5}}, float right_alone = {{1.5}},
          float least = {{{LEAST}}}, float share = {{{PERCENT_ENHANCED / 100}}},
-         float half = {{{SHARE_OF_MOST}}}, float bright_fat = {{{BRIGHT}}},
+         float half = {{{HALF_OF_MOST}}}, float steep = {{{STEEP}}},
+         float of_centre = {{{1 + 9 * SHARPENED}}}, float of_around = {{{3 * SHARPENED}}},
          float tiny = {{1e-6}}, float zero = {{0}},
          float risen = {{{1 + CHANGE}}}, float fallen = {{{1 - CHANGE}}}>
         {{
           {_REGIONS}
-          {_enhancing()}
-          {_MIXED}
+          {_ABOVE}
+          {_sharpened()}
+          {_found()}
+          {_thick()}
+          {_edges()}
           {_beside("skin")}
           {_beside("wall")}
-          {_thick()}
           {_CURVES}
           {_RATIOS}
           masks = Concat<axis = 1>(kept, washout, plateau, persistent, thin, of_skin, of_wall)
@@ -83,22 +86,30 @@ def build_enhancement(size: tuple[int, int, int] = SIZE) -> onnx.ModelProto:
     return network
 
 
-def _pool(size: int) -> str:
-    """Return the operator that takes the highest of a cube of so many voxels."""
-    edge = size // 2
-    return f"MaxPool<kernel_shape = {[size] * 3}, pads = {[edge] * 6}>"
+def _highest(target: str, source: str, size: int) -> str:
+    """Return what takes the highest of a cube of so many voxels."""
+    return _along_axes(target, source, size, "MaxPool")
 
 
 def _mean(target: str, source: str, size: int) -> str:
-    """Return what takes the mean of a cube of so many voxels: axis by axis, for speed."""
-    edge, lines, given = size // 2, list[str](), source
+    """Return what takes the mean of a cube of so many voxels."""
+    return _along_axes(target, source, size, "AveragePool")
+
+
+def _along_axes(target: str, source: str, size: int, pool: str) -> str:
+    """Return what pools a cube axis by axis, which is much faster than at once."""
+    lines, given = list[str](), source
     for axis in range(3):
-        cube = [size if at == axis else 1 for at in range(3)]
-        pads = [edge if at == axis else 0 for at in range(3)] * 2
         made = target if axis == 2 else f"{target}_along{axis}"
-        lines.append(f"{made} = AveragePool<kernel_shape = {cube}, pads = {pads}>({given})")
+        lines.append(f"{made} = {_pool_along(axis, size, pool)}({given})")
         given = made
     return "\n".join(lines)
+
+
+def _pool_along(axis: int, size: int, pool: str) -> str:
+    cube = [size if at == axis else 1 for at in range(3)]
+    pads = [size // 2 if at == axis else 0 for at in range(3)] * 2
+    return f"{pool}<kernel_shape = {cube}, pads = {pads}>"
 
 
 _REGIONS = """
@@ -117,7 +128,7 @@ _REGIONS = """
   right = Mul(breast, right_or_outside)
   left = Sub(breast, right)
 """
-_ENHANCING = """
+_ABOVE = """
   count = ReduceSum<keepdims = 1>(breast)
   some = Max(count, one)
   signal_of_breast = Mul(pre, breast)
@@ -131,34 +142,6 @@ _ENHANCING = """
   is_above = GreaterOrEqual(enhancement, share)
   above = Cast<to = 1>(is_above)
   of_breast = Mul(above, breast)
-
-  seen = Add(breast, skin)
-  more_there = Mul(more, seen)
-  MEAN
-  most = NEAR(mean_there)
-  half_of_most = Mul(most, half)
-  is_bright = Greater(more, half_of_most)
-  bright = Cast<to = 1>(is_bright)
-  rest = Sub(one, of_breast)
-  near_rest = BESIDE(rest)
-  inner = Sub(one, near_rest)
-  counts = Max(bright, inner)
-  found_alone = Mul(of_breast, counts)
-"""
-_MIXED = f"""
-  {_mean("share_near", "of_breast", 2 * MIXED_MM + 1)}
-  is_near = Greater(share_near, zero)
-  some_near = Max(share_near, tiny)
-  before_counting = Mul(pre, of_breast)
-  {_mean("mean_before_near", "before_counting", 2 * MIXED_MM + 1)}
-  before_near = Div(mean_before_near, some_near)
-  fat_near = Mul(before_near, bright_fat)
-  is_fat = Greater(pre, fat_near)
-  is_fat_near = And(is_fat, is_near)
-  is_mixed = And(is_fat_near, is_bright)
-  mixed = Cast<to = 1>(is_mixed)
-  mixed_of_breast = Mul(mixed, breast)
-  found = Max(found_alone, mixed_of_breast)
 """
 _CURVES = """
   still = Mul(early, risen)
@@ -204,28 +187,66 @@ def _beside(tissue: str) -> str:
     """
 
 
-def _enhancing() -> str:
-    pools = {
-        "NEAR": _pool(2 * NEAR_MM + 1),
-        "BESIDE": _pool(3),
-        "MEAN": _mean("mean_there", "more_there", 3),
-    }
-    text = _ENHANCING
-    for name, operator in pools.items():
-        text = text.replace(name, operator)
-    return text
+def _sharpened() -> str:
+    """Return S1 - S0 without its Laplacian's share; three means along an axis make that up."""
+    means = [f"along{axis} = {_pool_along(axis, 3, 'AveragePool')}(more)" for axis in range(3)]
+    return "\n".join(
+        [
+            *means,
+            "around = Sum(along0, along1, along2)",
+            "of_middle = Mul(more, of_centre)",
+            "of_neighbours = Mul(around, of_around)",
+            "sharp = Sub(of_middle, of_neighbours)",
+            _mean("mean_more", "more", 3),
+        ]
+    )
+
+
+def _found() -> str:
+    """Return what is above the threshold: its inside, and its edge where that is steep enough."""
+    return f"""
+      more_above = Mul(mean_more, of_breast)
+      {_highest("most", "more_above", 2 * NEAR_MM + 1)}
+      half_of_most = Mul(most, half)
+      is_bright = Greater(sharp, half_of_most)
+      bright = Cast<to = 1>(is_bright)
+      rest = Sub(one, of_breast)
+      {_highest("near_rest", "rest", 3)}
+      inner = Sub(one, near_rest)
+      counts = Max(bright, inner)
+      found = Mul(of_breast, counts)
+    """
 
 
 def _thick() -> str:
-    """Return what divides the thin from the rest: an opening, grown back within what was found."""
-    lines = [
-        "not_found = Sub(one, found)",
-        f"near_not_found = {_pool(THIN_MM)}(not_found)",
-        "core = Sub(one, near_not_found)",
-        "grown0 = Mul(core, found)",
-    ]
-    for step in range(GROWN_MM):
-        lines.append(f"wide{step} = {_pool(3)}(grown{step})")
-        lines.append(f"grown{step + 1} = Mul(wide{step}, found)")
-    lines += [f"kept = Identity(grown{GROWN_MM})", "thin = Sub(found, kept)"]
-    return "\n".join(lines)
+    """Return what is not thin: an opening, and what of the found lies beside that."""
+    return f"""
+      not_found = Sub(one, found)
+      {_highest("near_not_found", "not_found", THIN_MM)}
+      core = Sub(one, near_not_found)
+      {_highest("beside_core", "core", 3)}
+      thick = Mul(beside_core, found)
+    """
+
+
+def _edges() -> str:
+    """Return what counts: the thick, with its edges."""
+    return f"""
+      more_of_thick = Mul(mean_more, thick)
+      {_highest("most_of_thick", "more_of_thick", 2 * NEAR_MM + 1)}
+      less = Neg(mean_more)
+      {_highest("least_near_turned", "less", 2 * NEAR_MM + 1)}
+      least_near = Neg(least_near_turned)
+      low_enough = Mul(most_of_thick, steep)
+      is_steep = Less(least_near, low_enough)
+      half_of_thick = Mul(most_of_thick, half)
+      is_half = Greater(sharp, half_of_thick)
+      is_edge = And(is_steep, is_half)
+      edge = Cast<to = 1>(is_edge)
+      {_highest("beside_thick", "thick", 3)}
+      edge_there = Mul(edge, beside_thick)
+      edge_of_breast = Mul(edge_there, breast)
+      kept = Max(thick, edge_of_breast)
+      not_kept = Sub(one, kept)
+      thin = Mul(found, not_kept)
+    """

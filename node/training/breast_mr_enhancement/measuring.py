@@ -97,7 +97,9 @@ def _measured(given: tuple[Path, Sequence[MeasuredBody]]) -> list[MeasuredBreast
             paths, out, Model(folder), lambda: None, _KINDS, settings=_PATIENT
         ).studies
         by_uid = {study.study_uid: study for study in studies}
-        return [row for uid, body in of_study.items() for row in breasts_compared(body, by_uid[uid])]
+        return [
+            row for uid, body in of_study.items() for row in breasts_compared(body, by_uid[uid])
+        ]
 
 
 def breasts_compared(body: MeasuredBody, outcome: StudyOutcome) -> Iterable[MeasuredBreast]:

@@ -23,7 +23,11 @@ _WORDS = {
     "persistent": ("persistent", "ENH-PERSIST", "Of it persistent (BI-RADS delayed phase)"),
     "thin": ("enhancing, thin as vessels", "ENH-THIN", "Enhancing, thin as vessels"),
     "skin": ("enhancing skin and nipple", "ENH-SKIN", "Enhancing skin and nipple"),
-    "chest wall": ("enhancing chest wall", "ENH-WALL", "Enhancing chest wall"),
+    "chest wall": (
+        "enhancing behind it (chest wall, heart)",
+        "ENH-WALL",
+        "Enhancing chest wall and heart",
+    ),
 }
 """Label, code and meaning of each part."""
 _OF_CURVES = ("washout", "plateau", "persistent")
@@ -94,6 +98,7 @@ name = "enhancement"
 kind = "solids"
 tensor = "masks"
 split = "breasts"
+smallest_ml = 0.05
 curve = true
 decimals = 1
 """
