@@ -278,7 +278,8 @@ def _words(result: Result) -> str:
     findings = () if counted else result.findings  # of a detector there may be dozens
     subjects: list[Finding | Evaluation] = [*findings, *result.evaluations]
     numbers = [line for about in subjects for line in wording.in_brief(about)]
-    return "; ".join([*level, *counted, *numbers]) or wording.conclusion(result)
+    volumes = wording.volumes_in_brief(result)
+    return "; ".join([*level, *counted, *volumes, *numbers]) or wording.conclusion(result)
 
 
 def _details(result: Result) -> list[str]:

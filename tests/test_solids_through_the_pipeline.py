@@ -168,4 +168,4 @@ def test_of_a_breast_without_lesion_it_is_said_how_much_else_enhances(tmp_path: 
 def test_one_breast_only_is_said_and_has_no_other_side(tmp_path: Path) -> None:
     result = result_of(plan(body=ONE_BREAST), tmp_path)
     assert {one.laterality for one in result.solids} == {Laterality.LEFT}
-    assert "one breast only (left): Exam." in result.statements
+    assert "One breast only is seen in the images, the left one." in result.statements

@@ -218,7 +218,9 @@ def _statements(
     }
     for doubt in dict.fromkeys(doubt for of_unit in doubts.values() for doubt in of_unit):
         doubtful = ", ".join(unit.name for unit in analysed if doubt in doubts[unit.key])
-        statements.append(f"{doubt}: {doubtful}.")
+        # What is no sentence of its own stands behind what it is about.
+        of_whom = f"{doubtful}: {doubt}" if doubt[0].islower() else f"{doubt}: {doubtful}"
+        statements.append(f"{of_whom}.")
     for unit in analysed:
         statements += _displacements(unit, scores[unit.key])
     return [*statements, *combined.gaps]

@@ -97,7 +97,7 @@ class BreastRegion:
     """uint8 `BreastLabel` of each voxel, on the volume's own grid."""
     midline: Midline
     doubts: tuple[str, ...] = ()
-    """What a reader should know: "one breast only (right)"."""
+    """What a reader should know, beside what the midline says."""
 
 
 def breast_region(volume: Volume, midline: Midline | None = None) -> BreastRegion:
@@ -123,7 +123,7 @@ def breast_region(volume: Volume, midline: Midline | None = None) -> BreastRegio
     ]
     if len(missing) == 2:
         raise StudyError("no breast is found in front of the chest wall")
-    doubts = [midline.doubt] if midline.doubt else []
+    doubts = list[str]()
     if missing and midline.only is None:
         doubts.append(f"no {missing[0]} breast is found in front of the chest wall")
     if not chest.is_measured:

@@ -582,10 +582,13 @@ def _solids(result: Result, size: int, room: int) -> Iterator[list[Row]]:
 
 
 def _evaluated(result: Result, size: int, room: int) -> Iterator[list[Row]]:
-    """Yield the rows of each evaluation: of exam, breasts, images; the exam's is largest."""
+    """Yield the rows of each evaluation: of exam, breasts, images; the exam's is largest.
+
+    Beside marks or volumes none is: it is not the answer.
+    """
     for number, evaluation in enumerate(result.evaluations):
         label = wording.ascii_text(evaluation.label)
-        is_answer = number == 0 and not marks_images(result)
+        is_answer = number == 0 and not (marks_images(result) or result.solids)
         scale = 1.5 if is_answer else 1.0
         above = 0.5 if number == 0 and not is_answer else 0
         said: list[Row] = []

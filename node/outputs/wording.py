@@ -160,10 +160,15 @@ def outcome(result: Result) -> str:
     words = [f"{_processed(result) if result.phases else of_all} analysed"]
     words = [*filter(None, [level_in_brief(result)]), *words]
     words += [found(result)] if result.looked_for else []
-    counted = [solid for solid in result.solids if not solid.is_left_out]
-    words += [ascii_text(f"{s.label} {quantity(m)}") for s in counted for m in s.measurements[:1]]
+    words += volumes_in_brief(result)
     words += [line for evaluation in result.evaluations for line in in_brief(evaluation)]
     return "; ".join(words)
+
+
+def volumes_in_brief(result: Result) -> list[str]:
+    """Return how large each solid is that counts: "L breast enhancing volume 2.4 ml"."""
+    counted = [solid for solid in result.solids if not solid.is_left_out]
+    return [ascii_text(f"{s.label} {quantity(m)}") for s in counted for m in s.measurements[:1]]
 
 
 def refused_for(reason: str, count: int) -> str:

@@ -157,7 +157,8 @@ def check(one: Made) -> None:
 def test_breasts_and_lesions_have_their_side_and_the_chest_has_none(name: str) -> None:
     one = made(BODIES[name])
     check(one)
-    assert one.region.doubts == (("one breast only (left)",) if name == "one breast" else ())
+    assert one.region.doubts == ()
+    assert one.region.midline.only is (Laterality.LEFT if name == "one breast" else None)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from node.imaging.breast_region import BreastLabel
 from node.imaging.voxel_steps import plane_places
 from node.imaging.voxels import PreparedPhases, prepare_phases
 from node.manifest.pixels import Operations
+from node.study import Laterality
 from node.trial.breast_mr.body import ONE_BREAST, SHIFTED_AND_TURNED
 from node.trial.breast_mr.raster import Orientation
 from node.trial.breast_mr.study import StudyPlan
@@ -172,7 +173,7 @@ def test_images_of_a_volume_are_normalised_each_by_itself(tmp_path: Path) -> Non
 def test_one_breast_is_doubted_and_none_is_refused(tmp_path: Path) -> None:
     found = prepared(tmp_path / "one", SIZE, body=ONE_BREAST)
     assert found.region is not None
-    assert "one breast only (left)" in found.region.doubts
+    assert found.region.midline.only is Laterality.LEFT
     assert not (labels(found) == BreastLabel.RIGHT_BREAST).any()
     behind = phases_in(written(plan(), tmp_path / "none"))["pre"]
     read = OPERATIONS.validate_python([SIGNAL, ORIENT, SPACING, SIZE])

@@ -478,7 +478,13 @@ def test_a_setup_comes_back_as_it_was(tmp_path: Path) -> None:
     models = [Model(path.parent) for path in sorted(folder.glob("*/manifest.toml"))]
     models += [write(tmp_path) for write in MODELS]
     models.append(uptake_model(tmp_path, expected_phases=3))
-    assert {one.manifest.outputs[0].kind for one in models} == {"mask", "classes", "boxes", "score", "solids"}
+    assert {one.manifest.outputs[0].kind for one in models} == {
+        "mask",
+        "classes",
+        "boxes",
+        "score",
+        "solids",
+    }
     setup = Setup(
         config.InferenceSettings(deadline_s=0.1, scores_early=False),
         tuple(Package(one.folder, one.manifest) for one in models),
