@@ -25,14 +25,14 @@ LEAST = 0.3
 """Of the mean signal of the breasts before contrast: what is divided by is at least this, so that
 noise in what is dark is no enhancement."""
 NEAR_MM = 3
-HALF_OF_MOST = 0.5
-"""An edge lies where enhancement is half of the most within NEAR_MM, of means of 3 mm, which noise
-lifts little: PE alone would not do, as a voxel that is half lesion and half dark fat exceeds the
+HALF_WAY = 0.5
+"""An edge lies where enhancement is half way from the least to the most within NEAR_MM, of means of
+3 mm, which noise changes little: PE alone would not do, as a voxel that is half lesion and half dark fat exceeds the
 threshold easily, and one that is half bright fat does not at all."""
 SHARPENED = 0.25
 """Of the Laplacian of S1 - S0 (per square mm), which is taken off before its edges are looked for:
 voxels of 1 to 2 mm, brought to 1 mm, are blurred as by a variance of up to 1 square mm, by which
-half of the most of a small ball lies inside it."""
+what is half way at a small ball lies inside it."""
 STEEP = 0.25
 """A voxel below the threshold counts as the edge of what is above it if within NEAR_MM enhancement
 falls below this share of the most: what enhances evenly, and less, is none."""
@@ -63,7 +63,7 @@ def build_enhancement(size: tuple[int, int, int] = SIZE) -> onnx.ModelProto:
         <float one = {{1}}, float before_breasts = {{0.5}}, float behind_breasts = {{2.5}},
          float behind_skin = {{3.5}}, float right_alone = {{1.5}},
          float least = {{{LEAST}}}, float share = {{{PERCENT_ENHANCED / 100}}},
-         float half = {{{HALF_OF_MOST}}}, float steep = {{{STEEP}}},
+         float half = {{{HALF_WAY}}}, float steep = {{{STEEP}}},
          float of_centre = {{{1 + 9 * SHARPENED}}}, float of_around = {{{3 * SHARPENED}}},
          float tiny = {{1e-6}}, float zero = {{0}},
          float risen = {{{1 + CHANGE}}}, float fallen = {{{1 - CHANGE}}}>
@@ -207,8 +207,13 @@ def _found() -> str:
     return f"""
       more_above = Mul(mean_more, of_breast)
       {_highest("most", "more_above", 2 * NEAR_MM + 1)}
-      half_of_most = Mul(most, half)
-      is_bright = Greater(sharp, half_of_most)
+      less = Neg(mean_more)
+      {_highest("least_near_turned", "less", 2 * NEAR_MM + 1)}
+      least_near = Neg(least_near_turned)
+      least_there = Max(least_near, zero)
+      range_there = Add(most, least_there)
+      half_way = Mul(range_there, half)
+      is_bright = Greater(sharp, half_way)
       bright = Cast<to = 1>(is_bright)
       rest = Sub(one, of_breast)
       {_highest("near_rest", "rest", 3)}
@@ -234,13 +239,11 @@ def _edges() -> str:
     return f"""
       more_of_thick = Mul(mean_more, thick)
       {_highest("most_of_thick", "more_of_thick", 2 * NEAR_MM + 1)}
-      less = Neg(mean_more)
-      {_highest("least_near_turned", "less", 2 * NEAR_MM + 1)}
-      least_near = Neg(least_near_turned)
       low_enough = Mul(most_of_thick, steep)
       is_steep = Less(least_near, low_enough)
-      half_of_thick = Mul(most_of_thick, half)
-      is_half = Greater(sharp, half_of_thick)
+      range_of_thick = Add(most_of_thick, least_there)
+      half_way_of_thick = Mul(range_of_thick, half)
+      is_half = Greater(sharp, half_way_of_thick)
       is_edge = And(is_steep, is_half)
       edge = Cast<to = 1>(is_edge)
       {_highest("beside_thick", "thick", 3)}
