@@ -630,14 +630,17 @@ def _paragraphs(texts: tuple[str, ...], size: int, room: int) -> Iterator[Row]:
 
 def _refusals(draft: Draft, size: int, room: int) -> Iterator[Row]:
     """Say which images were not analysed and why, once for all models that say the same."""
-    titles: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    titles: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for result in draft.results:
         if result.refused:
-            said = (len(result.refused), tuple(wording.refusals(result.refused)))
+            said = (
+                wording.counted_refusals(result.refused),
+                tuple(wording.refusals(result.refused)),
+            )
             titles.setdefault(said, []).append(wording.ascii_text(result.model.title))
-    for (count, lines), names in titles.items():
+    for (what, lines), names in titles.items():
         by = f" by {', '.join(names)}" if len(names) < len(draft.results) else ""
-        title = f"{count} image{'s' * (count > 1)} not analysed{by}"
+        title = f"{what} not analysed{by}"
         for index, line in enumerate(wrap(title, size, room)):
             yield Row(line, colour=WARNING, above=0 if index else 0.7)
         for refused in lines:

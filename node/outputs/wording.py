@@ -182,6 +182,13 @@ def refusal(refused: Refusal) -> str:
     return ascii_text(f"{refused.what}: {refused.reason}").rstrip(".")
 
 
+def counted_refusals(refused: Sequence[Refusal]) -> str:
+    """Return how many were not analysed: "2 images"; "Exam" where a whole exam is refused."""
+    if {one.what for one in refused} == {"Exam"}:
+        return "Exam"
+    return "1 image" if len(refused) == 1 else f"{len(refused)} images"
+
+
 def refusals(refused: Iterable[Refusal]) -> list[str]:
     """Return what was not analysed and why, one line for each reason: "R CC, L CC: implant"."""
     by_reason: dict[str, list[str]] = {}

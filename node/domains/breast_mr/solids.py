@@ -55,7 +55,7 @@ def lacking(model: Model, unit: Unit) -> Iterator[str]:
             if missing:
                 without.setdefault(missing, []).append(label)
     for missing, labels in without.items():
-        *others, last = labels
+        *others, last = dict.fromkeys(labels)
         these = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         yield f"{unit.name}: {these} not given, without {' and '.join(missing)}."
 
