@@ -32,7 +32,13 @@ from node.training.breast_mr_enhancement.measured_bodies import (
 )
 from node.training.breast_mr_enhancement.measuring import MeasuredBreast, breasts_compared
 from node.training.breast_mr_enhancement.package import ENHANCEMENT_PACKAGE, write_enhancement
-from node.training.breast_mr_enhancement.tables import BEGIN, END, measured_tables, write_tables
+from node.training.breast_mr_enhancement.tables import (
+    BEGIN,
+    END,
+    measured_tables,
+    of_network,
+    write_tables,
+)
 from node.trial.breast_mr.body import USUAL, Body
 from node.trial.breast_mr.study import StudyPlan
 
@@ -78,9 +84,14 @@ def answered(
         "region": region(),
     }
     given = {name: one[np.newaxis, np.newaxis] for name, one in volumes.items()}
-    masks, ratios = session().run(["masks", "ratios"], given)
+    masks, ratios, every = session().run(["masks", "ratios", "every"], given)
     right, left = map(float, ratios[0])
-    return dict(zip(PARTS, masks[0] > 0.5, strict=True)), (right, left)
+    marked = dict(zip(PARTS, masks[0] > 0.5, strict=True))
+    above = (early - volumes["pre"]) / volumes["pre"] >= PERCENT_ENHANCED / 100
+    of_sides = [above & (volumes["region"] == side) for side in (1, 2)]
+    if volumes["pre"].min() >= BEFORE / 2:  # elsewhere there is a least that is divided by
+        np.testing.assert_allclose(every[0], [one.sum() / 1000 for one in of_sides], atol=1e-6)
+    return marked, (right, left)
 
 
 def lesion(percent: float, at: tuple[slice, ...] = LESION) -> Floats:
@@ -227,9 +238,15 @@ def test_tables_say_of_each_row_whether_it_holds(tmp_path: Path) -> None:
     assert "| size: usual | R | 0.30 | 1.2 |" in said
     card = tmp_path / CARD
     card.write_text(f"# A\n\n{BEGIN}\nformer\n{END}\n\nrest\n", "utf-8")
-    write_tables(card, rows)
+    write_tables(card, rows, "0123456789abcdef")
+    assert "SHA-256 begins with 0123456789ab." in card.read_text("utf-8")
     assert "former" not in card.read_text("utf-8") and said in card.read_text("utf-8")
     assert card.read_text("utf-8").endswith(f"{END}\n\nrest\n")
+
+
+def test_what_the_card_prints_was_measured_with_the_network_of_the_package(model: Model) -> None:
+    card = (model.folder / CARD).read_text("utf-8")
+    assert of_network(model.manifest.weights.sha256) in card
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from node.config import bundled_models_dir
-from node.manifest import CARD
+from node.manifest import CARD, Model
 from node.training.breast_mr_enhancement.measuring import MeasuredBreast, measure_enhancement
 from node.training.breast_mr_enhancement.package import ENHANCEMENT_PACKAGE, write_enhancement
 from node.training.breast_mr_enhancement.tables import measured_tables, write_tables
@@ -32,7 +32,7 @@ def main() -> None:
     for row in measure_enhancement(given.out, processes=given.processes):
         rows.append(row)
         sys.stderr.write(f"{row.of.varied}, {row.of.what}, {row.side} breast\n")
-    write_tables(given.out / CARD, rows)
+    write_tables(given.out / CARD, rows, Model(given.out).manifest.weights.sha256)
     sys.stdout.write(f"{measured_tables(rows)}\n")
 
 

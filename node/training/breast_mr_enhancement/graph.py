@@ -25,10 +25,11 @@ LEAST = 0.3
 """Of the mean signal of the breasts before contrast: what is divided by is at least this, so that
 noise in what is dark is no enhancement."""
 NEAR_MM = 3
-HALF_WAY = 0.5
-"""An edge lies where enhancement is half way from the least to the most within NEAR_MM, of means of
-3 mm, which noise changes little: PE alone would not do, as a voxel that is half lesion and half dark fat exceeds the
-threshold easily, and one that is half bright fat does not at all."""
+HALF_WAY = 0.49
+"""An edge lies where enhancement is so far, about half, of the way from the least to the most within
+NEAR_MM, of means of 3 mm, which noise changes little: PE alone would not do, as a voxel that is
+half lesion and half dark fat exceeds the threshold easily, and one that is half bright fat does not
+at all."""
 SHARPENED = 0.25
 """Of the Laplacian of S1 - S0 (per square mm), which is taken off before its edges are looked for:
 voxels of 1 to 2 mm, brought to 1 mm, are blurred as by a variance of up to 1 square mm, by which
@@ -51,7 +52,8 @@ PARTS = ("enhancing", "washout", "plateau", "persistent", "thin", "skin", "chest
 def build_enhancement(size: tuple[int, int, int] = SIZE) -> onnx.ModelProto:
     """Build the graph: of the phases and where the breasts are, a mask for each of PARTS.
 
-    And the SER of the right and of the left breast, NaN where there is none.
+    And of the right and of the left breast the SER, NaN where there is none, and how many ml are
+    above the threshold by themselves, whatever the rules make of them.
     """
     shape = ",".join(map(str, (1, 1, *size)))
     parts = ",".join(map(str, (1, len(PARTS), *size)))
@@ -59,13 +61,14 @@ def build_enhancement(size: tuple[int, int, int] = SIZE) -> onnx.ModelProto:
         f"""
         <ir_version: 10, opset_import: ["": 21], producer_name: "node.training">
         breast_mr_enhancement (float[{shape}] pre, float[{shape}] early, float[{shape}] late,
-                               float[{shape}] region) => (float[{parts}] masks, float[1, 2] ratios)
+                               float[{shape}] region) => (float[{parts}] masks, float[1, 2] ratios,
+                               float[1, 2] every)
         <float one = {{1}}, float before_breasts = {{0.5}}, float behind_breasts = {{2.5}},
          float behind_skin = {{3.5}}, float right_alone = {{1.5}},
          float least = {{{LEAST}}}, float share = {{{PERCENT_ENHANCED / 100}}},
          float half = {{{HALF_WAY}}}, float steep = {{{STEEP}}},
          float of_centre = {{{1 + 9 * SHARPENED}}}, float of_around = {{{3 * SHARPENED}}},
-         float tiny = {{1e-6}}, float zero = {{0}},
+         float voxel_ml = {{0.001}}, float tiny = {{1e-6}}, float zero = {{0}},
          float risen = {{{1 + CHANGE}}}, float fallen = {{{1 - CHANGE}}}>
         {{
           {_REGIONS}
@@ -74,6 +77,7 @@ def build_enhancement(size: tuple[int, int, int] = SIZE) -> onnx.ModelProto:
           {_found()}
           {_thick()}
           {_edges()}
+          {_EVERY}
           {_beside("skin")}
           {_beside("wall")}
           {_CURVES}
@@ -155,13 +159,18 @@ _CURVES = """
   changing = Add(persistent, washout)
   plateau = Sub(kept, changing)
 """
+_EVERY = """
+  sides = Concat<axis = 1>(right, left)
+  over_voxels = Constant<value_ints = [2, 3, 4]>()
+  above_of_sides = Mul(of_breast, sides)
+  voxels_of_sides = ReduceSum<keepdims = 0>(above_of_sides, over_voxels)
+  every = Mul(voxels_of_sides, voxel_ml)
+"""
 # Of nothing, and of what has lost all of its contrast agent by the late phase, there is no ratio.
 _RATIOS = """
   no_number = Div(zero, zero)
   more_late = Sub(late, pre)
-  sides = Concat<axis = 1>(right, left)
   kept_of_sides = Mul(kept, sides)
-  over_voxels = Constant<value_ints = [2, 3, 4]>()
   early_there = Mul(more, kept_of_sides)
   early_of_sides = ReduceSum<keepdims = 0>(early_there, over_voxels)
   late_there = Mul(more_late, kept_of_sides)
@@ -211,8 +220,9 @@ def _found() -> str:
       {_highest("least_near_turned", "less", 2 * NEAR_MM + 1)}
       least_near = Neg(least_near_turned)
       least_there = Max(least_near, zero)
-      range_there = Add(most, least_there)
-      half_way = Mul(range_there, half)
+      range_there = Sub(most, least_there)
+      half_of_range = Mul(range_there, half)
+      half_way = Add(least_there, half_of_range)
       is_bright = Greater(sharp, half_way)
       bright = Cast<to = 1>(is_bright)
       rest = Sub(one, of_breast)
@@ -241,8 +251,9 @@ def _edges() -> str:
       {_highest("most_of_thick", "more_of_thick", 2 * NEAR_MM + 1)}
       low_enough = Mul(most_of_thick, steep)
       is_steep = Less(least_near, low_enough)
-      range_of_thick = Add(most_of_thick, least_there)
-      half_way_of_thick = Mul(range_of_thick, half)
+      range_of_thick = Sub(most_of_thick, least_there)
+      half_of_thick = Mul(range_of_thick, half)
+      half_way_of_thick = Add(least_there, half_of_thick)
       is_half = Greater(sharp, half_way_of_thick)
       is_edge = And(is_steep, is_half)
       edge = Cast<to = 1>(is_edge)

@@ -44,7 +44,7 @@ class MeasuredBreast:
     found_ml: float | None
     """None if the exam was not analysed."""
     thin_ml: float = 0.0
-    """What was left out as thin as vessels."""
+    """What was left out as thinner than 3 mm."""
     ratio: float | None = None
     """SER; None where there is none."""
     why_not: str = ""
@@ -113,7 +113,7 @@ def breasts_compared(body: MeasuredBody, outcome: StudyOutcome) -> Iterable[Meas
             yield MeasuredBreast(body, side, true_ml, None, why_not=why)
             continue
         found = _volume(result, f"{side} breast enhancing volume above threshold")
-        thin = _volume(result, f"{side} breast enhancing, thin as vessels")
+        thin = _volume(result, f"{side} breast enhancing, thinner than 3 mm")
         yield MeasuredBreast(body, side, true_ml, found, thin, _ratio(result, side))
 
 
@@ -123,5 +123,6 @@ def _volume(result: Result, label: str) -> float:
 
 
 def _ratio(result: Result, side: Laterality) -> float | None:
-    said = (one for one in result.evaluations if one.laterality is side)
+    label = f"{side} breast signal enhancement ratio"
+    said = (one for one in result.evaluations if one.label == label)
     return next((one.measurements[0].value for one in said), None)

@@ -21,7 +21,7 @@ _WORDS = {
     "washout": ("washout", "ENH-WASHOUT", "Of it washout (BI-RADS delayed phase)"),
     "plateau": ("plateau", "ENH-PLATEAU", "Of it plateau (BI-RADS delayed phase)"),
     "persistent": ("persistent", "ENH-PERSIST", "Of it persistent (BI-RADS delayed phase)"),
-    "thin": ("enhancing, thin as vessels", "ENH-THIN", "Enhancing, thin as vessels"),
+    "thin": ("enhancing, thinner than 3 mm", "ENH-THIN", "Enhancing, thinner than 3 mm"),
     "skin": ("enhancing skin and nipple", "ENH-SKIN", "Enhancing skin and nipple"),
     "chest wall": (
         "enhancing behind it (chest wall, heart)",
@@ -116,10 +116,22 @@ decimals = 2
 needs = ["late"]
 none_if = "nothing there enhances above the threshold, or nothing late"
 """
+_EVERY = """
+[[outputs]]
+name = "every"
+kind = "number"
+tensor = "every"
+element = {element}
+about = "{side} breast"
+label = "every voxel above threshold"
+quantity = {{ value = "ENH-EVERY", scheme = "99AINODE", meaning = "Every voxel above threshold" }}
+unit = {{ value = "ml", scheme = "UCUM", meaning = "milliliter" }}
+decimals = 1
+"""
 _STATEMENT = (
-    "Volume whose signal rose by at least 70 % early after contrast, inside the breasts, whatever"
-    " it is: normal tissue counts, too. No tumour volume, and not the functional tumour volume of"
-    " the I-SPY trials."
+    "Volume of what rises by at least 70 % early after contrast, inside the breasts and up to its"
+    " edges, whatever it is: normal tissue counts, too, and a lesion that rises less does not. No"
+    " tumour volume, and not the functional tumour volume of the I-SPY trials."
 )
 
 
@@ -143,8 +155,12 @@ def manifest_of(network: bytes) -> str:
         moved=MOST_DISPLACED_MM,
     )
     inputs = "".join(_INPUT.format(name=name) for name in ("pre", "early", "late", "region"))
-    ratios = (_RATIO.format(element=at, side=side) for at, side in enumerate("RL"))
-    return "".join([head, inputs, _PIXELS.format(*SIZE), *map(_part, PARTS), *ratios])
+    numbers = (
+        of_side.format(element=at, side=side)
+        for of_side in (_RATIO, _EVERY)
+        for at, side in enumerate("RL")
+    )
+    return "".join([head, inputs, _PIXELS.format(*SIZE), *map(_part, PARTS), *numbers])
 
 
 def _part(name: str) -> str:

@@ -16,7 +16,7 @@ from node.training.breast_mr_enhancement.measuring import (
 BEGIN = "<!-- measured by `python -m node.training.breast_mr_enhancement --measure` -->"
 END = "<!-- end of what was measured -->"
 _OF_LESIONS = ("varied", "how", "voxels, mm", "side", "true, ml", "found, ml", "error", "limit")
-_WITHOUT = ("body without lesion", "side", "false, ml", "thin as vessels, ml")
+_WITHOUT = ("body without lesion", "side", "false, ml", "thinner than 3 mm, ml")
 
 
 def measured_tables(rows: Sequence[MeasuredBreast]) -> str:
@@ -32,11 +32,17 @@ def measured_tables(rows: Sequence[MeasuredBreast]) -> str:
     return "\n\n".join(parts)
 
 
-def write_tables(card: Path, rows: Sequence[MeasuredBreast]) -> None:
-    """Put the tables between their marks in a card."""
+def write_tables(card: Path, rows: Sequence[MeasuredBreast], weights_sha256: str) -> None:
+    """Put the tables between their marks in a card, with which network was measured."""
     before, _, rest = card.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    card.write_text(f"{before}{BEGIN}\n\n{measured_tables(rows)}\n\n{END}{after}", "utf-8")
+    measured = f"{of_network(weights_sha256)}\n\n{measured_tables(rows)}"
+    card.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}", "utf-8")
+
+
+def of_network(weights_sha256: str) -> str:
+    """Return the sentence that says which network was measured."""
+    return f"Measured: the network whose SHA-256 begins with {weights_sha256[:12]}."
 
 
 def _summary(rows: Sequence[MeasuredBreast]) -> Iterator[str]:
