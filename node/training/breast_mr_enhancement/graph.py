@@ -26,10 +26,10 @@ LEAST = 0.3
 noise in what is dark is no enhancement."""
 NEAR_MM = 3
 HALF_WAY = 0.49
-"""An edge lies where enhancement is so far, about half, of the way from the least to the most within
-NEAR_MM, of means of 3 mm, which noise changes little: PE alone would not do, as a voxel that is
-half lesion and half dark fat exceeds the threshold easily, and one that is half bright fat does not
-at all."""
+"""An edge lies where enhancement is so far, about half, of the way from the least to the most
+within NEAR_MM, of means of 3 mm, which noise changes little: PE alone would not do, as a voxel that
+is half lesion and half dark fat exceeds the threshold easily, and one that is half bright fat does
+not at all."""
 SHARPENED = 0.25
 """Of the Laplacian of S1 - S0 (per square mm), which is taken off before its edges are looked for:
 voxels of 1 to 2 mm, brought to 1 mm, are blurred as by a variance of up to 1 square mm, by which
