@@ -84,7 +84,7 @@ def _scored_of_phases(recipe: Recipe) -> str:
     return (
         f"A network that gives each of {count} slices of a breast MRI a score ({channels}). The "
         "exam has the highest of them, and the result names the slice. It has learnt from labels "
-        "of whole studies, by a smooth highest of slices, log-sum-exp: nobody said which slice "
+        "of whole studies, by a smooth highest of slices, log-mean-exp: nobody said which slice "
         "shows what a study is labelled by."
     )
 
