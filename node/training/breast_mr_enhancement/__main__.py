@@ -22,14 +22,13 @@ def main() -> None:
     default = bundled_models_dir() / ENHANCEMENT_PACKAGE
     words.add_argument("--out", type=Path, default=default, help="folder of the package")
     words.add_argument("--measure", action="store_true", help="measure it, and write its card")
-    words.add_argument("--processes", type=int, choices=(1, 2), default=1, help="that measure")
     given = words.parse_args()
     if not given.measure:
         write_enhancement(given.out)
         sys.stdout.write(f"{given.out}: model.onnx and manifest.toml are written\n")
         return
     rows = list[MeasuredBreast]()
-    for row in measure_enhancement(given.out, processes=given.processes):
+    for row in measure_enhancement(given.out):
         rows.append(row)
         sys.stderr.write(f"{row.of.varied}, {row.of.what}, {row.side} breast\n")
     write_tables(given.out / CARD, rows, Model(given.out).manifest.weights.sha256)

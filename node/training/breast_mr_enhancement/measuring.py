@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from node.analysis.pipeline import MODEL_FAILED
@@ -25,7 +23,7 @@ from node.training.breast_mr_enhancement.measured_bodies import (
 from node.trial.breast_mr.study import breast_mr
 
 _AT_ONCE = 4
-"""Studies that lie on the disk at a time, for each process."""
+"""Studies that lie on the disk at a time."""
 _KINDS = ("measurement-report",)
 _PATIENT = InferenceSettings(deadline_s=1800)
 """What is measured does not depend on how fast the machine is."""
@@ -72,19 +70,17 @@ class MeasuredBreast:
 
 
 def measure_enhancement(
-    folder: Path, bodies: Sequence[MeasuredBody] | None = None, *, processes: int = 1
+    folder: Path, bodies: Sequence[MeasuredBody] | None = None
 ) -> Iterator[MeasuredBreast]:
     """Yield what the package in a folder says of each breast, in the order of the bodies."""
     every = list(measured_bodies()) if bodies is None else list(bodies)
     chunks = [every[at : at + _AT_ONCE] for at in range(0, len(every), _AT_ONCE)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for measured in pool.map(_measured, [(folder, chunk) for chunk in chunks]):
-            yield from measured
+    for chunk in chunks:
+        yield from _measured(folder, chunk)
 
 
-def _measured(given: tuple[Path, Sequence[MeasuredBody]]) -> list[MeasuredBreast]:
+def _measured(folder: Path, bodies: Sequence[MeasuredBody]) -> list[MeasuredBreast]:
     """Write some studies, analyse them as `ai-node analyse` does, and compare."""
-    folder, bodies = given
     with tempfile.TemporaryDirectory() as kept:
         paths, of_study = list[Path](), dict[str, MeasuredBody]()
         for number, body in enumerate(bodies):
