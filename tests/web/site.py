@@ -34,7 +34,7 @@ from node.ledger import (
 )
 from node.outputs.case import Draft
 from node.outputs.report_set import build_report_set, to_bytes
-from node.result import Priority, Solid
+from node.result import Priority, SliceStack, Solid
 from node.store import Store
 from node.study import View
 from node.trial import phantom
@@ -164,7 +164,8 @@ class Site:
             measured = self._draft(number, None, views, refuse, technique, change)
             draft = replace(draft, results=(*draft.results, *measured.results))
         if solids:
-            draft = drafts.with_result(draft, solids=solids)
+            stack = SliceStack(((draft.version.instances[0].sop_uid, None),), 1, 1)
+            draft = drafts.with_result(draft, solids=solids, stack=stack)
         study_uid = self.arrived(number, who=who, views=draft.version.instances)
         job = self._closed(study_uid, draft, len(views))
         self.desk.begin(job)

@@ -21,6 +21,7 @@ from pydicom import Dataset, dcmread
 from told_rows import told
 
 from node.config import ChosenModel, HL7Settings
+from node.imaging.solid_bits import packed
 from node.ledger import (
     TOLD_NOTHING,
     Alarming,
@@ -857,7 +858,7 @@ def test_volumes_stand_in_what_models_say_what_counts_first_and_what_does_not_as
         Code("ENHANCING", "99T", "Enhancing volume"),
         Laterality.LEFT,
         (Measurement(volume, 2.54, ml), Measurement(washout, 0.8, ml)),
-        bits="",
+        bits=packed(np.zeros((1, 1, 1), bool)),
         of_it=("washout",),
     )
     wall = replace(
