@@ -16,14 +16,14 @@ from node.kinds import KINDS
 from node.manifest import SolidsOutput
 from node.manifest.package import load_model
 from node.outputs import summary_page, volume_legend, volume_panels, wording
-from node.outputs.canvas import Canvas, width
+from node.outputs.canvas import Canvas, Ink, width
 from node.outputs.case import Draft
 from node.outputs.marked_view import LEVEL_COLOURS
 from node.outputs.marking import Marked, Pen, Placed, overlap, sign_boxes
 from node.outputs.report_set import to_bytes
 from node.outputs.solid_segmentation import lain_of
-from node.outputs.volume_legend import volume_said
-from node.outputs.volume_pages import volume_pages
+from node.outputs.volume_legend import ink_of_solid, sign_of_curve, volume_said
+from node.outputs.volume_pages import CURVE_INKS, volume_pages
 from node.outputs.volume_panels import decisive_places, panelled, slice_name
 from node.result import (
     Code,
@@ -499,6 +499,52 @@ def test_the_lesion_of_a_side_is_drawn_on_that_side_of_the_picture() -> None:
         assert blue.any()
         columns = np.nonzero(blue.any(axis=0))[0]
         assert columns.min() > pixels.shape[1] // 2
+
+
+def page_of_curves(draft: Draft) -> NDArray[np.int_]:
+    (page,) = [p for p in volume_pages(draft, draft.results[0]) if "over time" in p.what]
+    return page.draw().astype(int)
+
+
+def inked(pixels: NDArray[np.int_], ink: Ink) -> NDArray[np.bool_]:
+    return (np.abs(pixels - np.array(ink.colour)) < 12).all(axis=2)
+
+
+def test_a_curve_begins_at_nothing_in_the_middle_of_the_phase_before_contrast() -> None:
+    """Else nobody sees how steeply it rises."""
+    draft = mr_draft(THREE)
+    result = draft.results[0]
+    ink = CURVE_INKS[0]
+    with_pre = page_of_curves(with_result(draft, curves=result.curves[:1]))
+    pre = next(one for one in result.phases if one.role == "pre")
+    unknown = replace(pre, middle_s=None)
+    phases = tuple(unknown if one is pre else one for one in result.phases)
+    without = page_of_curves(with_result(draft, curves=result.curves[:1], phases=phases))
+    assert pre.middle_s is not None and pre.middle_s < 0
+    chart = slice(summary_page.TOP + 90, -400), slice(summary_page.MARGIN + 150, None)
+    first, second = (
+        np.nonzero(inked(one[chart], ink).any(axis=0))[0] for one in (with_pre, without)
+    )
+    assert np.ptp(first) > np.ptp(second) + 100, "the way up is drawn, if it is known when it began"
+
+
+def test_a_curve_bears_the_sign_and_the_colour_of_its_solid() -> None:
+    draft = mr_draft(THREE)
+    result = draft.results[0]
+    first, second, _ = result.solids
+    signs = [(first.label, "1"), (second.label, "2")]
+    assert [(one.label, sign_of_curve(result, one)) for one in result.curves] == signs
+    assert CURVE_INKS[0].colour == ink_of_solid(first).colour
+    other = replace(result.curves[0], label="Exam something else")
+    assert sign_of_curve(result, other) == "", "a curve of no solid"
+    alone = replace(result, solids=(first,))
+    assert sign_of_curve(alone, result.curves[0]) == "", "what is alone has no sign anywhere"
+    line = round(28 * 1.45)
+    legend = page_of_curves(draft)[summary_page.BOTTOM - 16 - 2 * line : summary_page.BOTTOM]
+    signs_at = legend[:, summary_page.MARGIN + 78 : summary_page.MARGIN + 100]
+    for number in (0, 1):
+        row = signs_at[number * line : (number + 1) * line]
+        assert inked(row, ink_of_solid(first)).any(), "in the colour of the slices"
 
 
 def test_curves_of_any_times_and_heights_are_drawn() -> None:
