@@ -42,6 +42,7 @@ from node.outputs.sr_content import (
     CONCEPT_MOD,
     CONTAINS,
     EQUIVALENT_MEANING,
+    FINDING,
     FINDING_SITE,
     INFERRED_FROM,
     LATERALITY,
@@ -64,7 +65,6 @@ from node.outputs.wording import solid_label
 from node.result import Code, Measurement, ModelIdentity, Point, Result, Solid
 
 MEASUREMENT_GROUP = Code("125007", "DCM", "Measurement Group")
-FINDING = Code("121071", "DCM", "Finding")
 IMAGE_REGION = Code("111030", "DCM", "Image Region")
 REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
 SEGMENTED_IMAGE = Code("121233", "DCM", "Source image for segmentation")

@@ -507,7 +507,8 @@ def page_of_curves(draft: Draft) -> NDArray[np.int_]:
 
 
 def inked(pixels: NDArray[np.int_], ink: Ink) -> NDArray[np.bool_]:
-    return (np.abs(pixels - np.array(ink.colour)) < 12).all(axis=2)
+    near: NDArray[np.bool_] = (np.abs(pixels - np.array(ink.colour)) < 12).all(axis=2)
+    return near
 
 
 def test_a_curve_begins_at_nothing_in_the_middle_of_the_phase_before_contrast() -> None:
