@@ -232,6 +232,8 @@ class Solid:
     that shorter than their concepts."""
     output: str = ""
     """The name that the manifest gives the output that says it."""
+    site: Code | None = None
+    """The part of the body that it lies in; None of the breast that it is of, or not known."""
 
 
 @dataclass(frozen=True, slots=True)

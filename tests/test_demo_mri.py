@@ -153,6 +153,16 @@ def test_what_came_back_is_whole_and_what_is_not_true_is_a_fault(
     )
 
 
+def test_a_breast_of_which_nothing_is_said_is_not_told_as_one_of_0_ml(
+    answered: Answered, tmp_path: Path
+) -> None:
+    solids = tuple(one for one in answered.result.solids if one.laterality is Laterality.LEFT)
+    of_one = replace(answered.result, solids=solids)
+    true = next(one.true_ml for one in mri.compared(of_one) if one.side is Laterality.RIGHT)
+    faults = answered.judged(tmp_path, result=of_one).faults
+    assert f"R breast: nothing, in truth {true:.1f} ml" in faults
+
+
 def test_a_missing_page_is_a_fault(answered: Answered, tmp_path: Path) -> None:
     def lose_the_curve(datasets: list[Dataset]) -> None:
         lost = [d for d in datasets if mri.PAGES[3] in str(d.get("DerivationDescription"))]

@@ -13,8 +13,10 @@ from node.errors import ConfigError
 from node.kinds import KINDS
 from node.manifest import Model, NumberOutput, SolidsOutput, load_model
 from node.manifest.output_words import OutputWords
+from node.result import Code
 
 SKIN = 'label = "enhancing skin"'
+CHEST_WALL = 'site = { value = "78904004", scheme = "SCT", meaning = "Chest wall" }'
 LATE = "late = { middle_s = 450, within_s = 50 }\n"
 RATIO_UNIT = 'unit = { value = "1", scheme = "UCUM", meaning = "no units" }\nneeds'
 SCORE = 'tensor = "score"\nactivation = "sigmoid"'
@@ -61,6 +63,17 @@ def test_what_is_of_another_part_is_no_finding_by_itself(tmp_path: Path) -> None
     assert [code.value for code in solids.looks_for] == ["ENHANCING"]
 
 
+def test_a_part_says_where_it_is_and_is_in_the_breast_if_it_does_not(tmp_path: Path) -> None:
+    path = enhancing_model(tmp_path).folder / "manifest.toml"
+    path.write_text(path.read_text("utf-8").replace(SKIN, f"{SKIN}\n{CHEST_WALL}"), "utf-8")
+    solids = output(load_model("enhancing", tmp_path), SolidsOutput)
+    assert isinstance(solids, SolidsOutput)
+    volume, skin = solids.parts
+    assert volume.site is None
+    assert skin.site is not None
+    assert skin.site.as_code() == Code("78904004", "SCT", "Chest wall")
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -73,6 +86,13 @@ def test_what_is_of_another_part_is_no_finding_by_itself(tmp_path: Path) -> None
         ),
         ([(SKIN, f'{SKIN}\nof = "enhancing skin"')], '"enhancing skin" is no part before it'),
         ([(SKIN, f'{SKIN}\nof = "enhancing volume"')], "is of parts that stand for themselves"),
+        (
+            [
+                (SKIN, f'{SKIN}\nof = "enhancing volume"\n{CHEST_WALL}'),
+                ("left_out = true\n", ""),
+            ],
+            'parts.site: has no effect: it lies where "enhancing volume" does',
+        ),
         ([("optional =", "most_displaced_mm = 0\noptional =")], "expected a number above 0"),
         (
             [

@@ -1,7 +1,7 @@
 """The node between a simulated modality and a receiving PACS, all in one process.
 
-`run_demo` sends five mammograms and a breast MRI, shows what happens to them and which is to be
-read first, and checks that every result that had to come back did. What it leaves behind is a
+`run_demo` sends five exams of mammograms and a breast MRI, shows what happens to them and which is
+to be read first, and checks that every result that had to come back did. What it leaves behind is a
 folder to look at.
 """
 
@@ -146,8 +146,8 @@ def _introduce(console: Console, *, is_generated: bool) -> None:
         "and a generated MRI."
     )
     console.print(
-        "[bold]A node, a modality that sends five mammograms and an MRI, and a PACS that receives "
-        "the results.[/]"
+        "[bold]A node, a modality that sends five exams of mammograms and a breast MRI, and a PACS "
+        "that receives the results.[/]"
     )
     console.print(f"[bold yellow]{page.DEMONSTRATION}[/]")
     console.print(f"{images} Everything stays on this machine.\n", style="dim", highlight=False)

@@ -55,6 +55,8 @@ class SolidPart(Section):
     """What it is."""
     volume: ManifestCode
     """The concept of its volume, whose unit is ml (UCUM)."""
+    site: ManifestCode | None = None
+    """The part of the body that it lies in; None is the breast."""
     left_out: bool = False
     """A rule took it away from what is measured: it is reported and drawn, and counts nowhere."""
     needs: tuple[RoleName, ...] = ()
@@ -123,6 +125,9 @@ class SolidsOutput(OutputWords):
                 problems.append(
                     (("parts", at, "left_out"), "is of parts that stand for themselves")
                 )
+            if one.of is not None and one.site is not None:
+                words = f'has no effect: it lies where "{one.of}" does'
+                problems.append((("parts", at, "site"), words))
             if one.label in {other.label for other in self.parts[:at]}:
                 problems.append((("parts", at, "label"), f'"{one.label}" is there twice'))
         if self.curve and self.followed is None:

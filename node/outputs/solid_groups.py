@@ -34,14 +34,15 @@ from node.outputs.solid_segmentation import (
     segment_numbers,
     segment_voxels,
     segmentation_series,
+    site_of,
     solid_tracking,
     sop_uid_of,
 )
 from node.outputs.sr_content import (
-    BREAST,
     CONCEPT_MOD,
     CONTAINS,
     EQUIVALENT_MEANING,
+    FINDING,
     FINDING_SITE,
     INFERRED_FROM,
     LATERALITY,
@@ -114,9 +115,14 @@ def derived_of_solids(draft: Draft, result: Result) -> list[ContentItem]:
 
 
 def described_solid(draft: Draft, result: Result, solid: Solid) -> list[ContentItem]:
-    """Return where a number was measured, on which slices, what of and by whom (TID 300)."""
+    """Return where a number was measured, on which slices, what of and by whom (TID 300).
+
+    The finding is what tells a volume that a rule left out from one that counts: where nothing
+    groups them the numbers of both have the same concept.
+    """
     frames = _decisive(result, solid)
     return [
+        coded(FINDING, solid.kind, CONCEPT_MOD),
         *_site(solid),
         *(image(draft, sop_uid, INFERRED_FROM, MEASURED, frame) for sop_uid, frame in frames),
         text_item(EQUIVALENT_MEANING, solid_label(solid), CONCEPT_MOD),
@@ -212,15 +218,17 @@ def _named(draft: Draft, model: ModelIdentity, place: int, solid: Solid) -> Iter
     identifier, tracking_uid = solid_tracking(draft, model, place, solid)
     yield text_item(Code("112039", "DCM", "Tracking Identifier"), identifier, OBS_CONTEXT)
     yield uid(Code("112040", "DCM", "Tracking Unique Identifier"), tracking_uid)
-    yield coded(Code("121071", "DCM", "Finding"), solid.kind)
+    yield coded(FINDING, solid.kind)
 
 
 def _site(solid: Solid) -> list[ContentItem]:
-    """Return which breast; nothing of what has no side."""
-    if solid.laterality is None:
+    """Return where it lies, and on which side if it has one; nothing if that is not known."""
+    site = site_of(solid)
+    if site is None:
         return []
-    side = coded(LATERALITY, SIDES[solid.laterality], CONCEPT_MOD)
-    return [with_children(coded(FINDING_SITE, BREAST, CONCEPT_MOD), [side])]
+    side = solid.laterality
+    sides = [] if side is None else [coded(LATERALITY, SIDES[side], CONCEPT_MOD)]
+    return [with_children(coded(FINDING_SITE, site, CONCEPT_MOD), sides)]
 
 
 def _decisive(result: Result, solid: Solid) -> list[tuple[str, int | None]]:

@@ -20,6 +20,7 @@ from node.outputs.sr_content import (
     CONTAINS,
     ENGLISH,
     EQUIVALENT_MEANING,
+    FINDING,
     INFERRED_FROM,
     LANGUAGE,
     MEASURED,
@@ -38,7 +39,6 @@ from node.outputs.sr_triage import triage_items
 from node.result import Code, Evaluation, ModelIdentity, Result
 
 DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
-FINDING = Code("121071", "DCM", "Finding")
 IMPRESSION = Code("121073", "DCM", "Impression")
 
 

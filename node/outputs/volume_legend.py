@@ -22,7 +22,7 @@ from node.outputs.canvas import (
     shorten,
     width,
 )
-from node.result import Result, Solid
+from node.result import Result, Solid, UptakeCurve
 
 COUNTED_INK: Ink = INKS[0]
 LEFT_OUT_INK: Ink = INKS[1]
@@ -53,6 +53,13 @@ def ink_of_solid(solid: Solid) -> Ink:
 def sign_of_solid(result: Result, place: int) -> str:
     """Return the sign of a solid, by its place in the result; none of a single one."""
     return str(place + 1) if len(result.solids) > 1 else ""
+
+
+def sign_of_curve(result: Result, curve: UptakeCurve) -> str:
+    """Return the sign of the solid that a curve follows; none if there is no such solid."""
+    followed = (place for place, one in enumerate(result.solids) if one.label == curve.label)
+    place = next(followed, None)
+    return "" if place is None else sign_of_solid(result, place)
 
 
 def volume_said(solid: Solid) -> str:

@@ -173,7 +173,7 @@ def _volume_faults(outcome: ExamOutcome) -> list[str]:
     results = [model.result for model in outcome.overview.models if model.result]
     sides = [one for result in results for one in compared(result)]
     faults = [
-        f"{one.side} breast: {one.said_ml or 0:.1f} ml, in truth {one.true_ml:.1f} ml"
+        f"{one.side} breast: {_said(one.said_ml)}, in truth {one.true_ml:.1f} ml"
         for one in sides
         if not one.agrees
     ]
@@ -192,6 +192,10 @@ def _volume_faults(outcome: ExamOutcome) -> list[str]:
         if quantity not in printed
     ]
     return faults
+
+
+def _said(ml: float | None) -> str:
+    return "nothing" if ml is None else f"{ml:.1f} ml"
 
 
 def _volumes(result: Result) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -31,7 +31,7 @@ from node.overview.objects import (
     find_report,
     study_objects,
 )
-from node.result import Evaluation, Finding, Result
+from node.result import Evaluation, Finding, Result, Solid
 from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
 from node.web.mri_table import mri_in_words
@@ -300,13 +300,23 @@ def _lines(result: Result) -> Iterator[str]:
 
 
 def _figures(result: Result) -> Iterator[_Figure]:
+    """Yield what was measured: volumes that count first, those that a rule left out last."""
     subjects: list[Finding | Evaluation] = [*result.evaluations, *result.findings]
+    yield from _volumes(one for one in result.solids if not one.is_left_out)
     for subject in subjects:
         if isinstance(subject, Evaluation) and subject.grade is not None:
             grade = subject.grade
             yield _Figure(subject.label, grade.concept.meaning, grade.value.meaning)
         for one in subject.measurements:
             yield _Figure(subject.label, one.concept.meaning, wording.quantity(one))
+    yield from _volumes(one for one in result.solids if one.is_left_out)
+
+
+def _volumes(solids: Iterable[Solid]) -> Iterator[_Figure]:
+    """Yield how large solids are, and what they consist of."""
+    for solid in solids:
+        for one in solid.measurements:
+            yield _Figure(wording.solid_label(solid), one.concept.meaning, wording.quantity(one))
 
 
 def _destinations(study: StudyOverview, names: Mapping[str, str]) -> list[_Destination]:

@@ -50,6 +50,7 @@ ENHANCER = replace(
 )
 ABOVE_THRESHOLD = Code("AIENHVOL", "99AINODE", "Enhancing volume above threshold")
 SKIN = Code("AIENHSKIN", "99AINODE", "Enhancement at the chest wall")
+CHEST_WALL = Code("78904004", "SCT", "Chest wall")
 VOLUME = Code("118565006", "SCT", "Volume")
 ML = Code("ml", "UCUM", "milliliter")
 RATIO = Code("AISER", "99AINODE", "Signal enhancement ratio")
@@ -205,6 +206,7 @@ def _solid(
         decisive=() if left_out else tuple(decisive),
         is_left_out=left_out,
         output="enhancement",
+        site=CHEST_WALL if left_out else None,
     )
 
 

@@ -16,14 +16,14 @@ from node.kinds import KINDS
 from node.manifest import SolidsOutput
 from node.manifest.package import load_model
 from node.outputs import summary_page, volume_legend, volume_panels, wording
-from node.outputs.canvas import Canvas, width
+from node.outputs.canvas import Canvas, Ink, width
 from node.outputs.case import Draft
 from node.outputs.marked_view import LEVEL_COLOURS
 from node.outputs.marking import Marked, Pen, Placed, overlap, sign_boxes
 from node.outputs.report_set import to_bytes
 from node.outputs.solid_segmentation import lain_of
-from node.outputs.volume_legend import volume_said
-from node.outputs.volume_pages import volume_pages
+from node.outputs.volume_legend import ink_of_solid, sign_of_curve, volume_said
+from node.outputs.volume_pages import CURVE_INKS, volume_pages
 from node.outputs.volume_panels import decisive_places, panelled, slice_name
 from node.result import (
     Code,
@@ -169,6 +169,44 @@ def test_without_a_segmentation_the_report_is_whole() -> None:
     assert sides == ["Right", "Left"]
 
 
+def code_of(item: Dataset) -> tuple[str, str]:
+    [code] = item.ConceptCodeSequence
+    return code.CodeValue, code.CodingSchemeDesignator
+
+
+@pytest.mark.parametrize("kinds", [BOTH, ["measurement-report"]], ids=["with SEG", "alone"])
+def test_what_is_not_in_the_breast_is_found_where_its_model_says(kinds: list[str]) -> None:
+    draft = mr_draft(THREE)
+    *counted, wall = draft.results[0].solids
+    solids = (*counted, replace(wall, laterality=Laterality.LEFT))
+    made = report(with_result(draft, solids=solids), kinds)
+    breast, chest_wall = ("76752008", "SCT"), ("78904004", "SCT")
+    found = {
+        (code_of(place), side.ConceptCodeSequence[0].CodeMeaning)
+        for place in named(made, "Finding Site")
+        for side in named(place, "Laterality")
+    }
+    assert found == {(breast, "Right"), (breast, "Left"), (chest_wall, "Left")}
+
+
+@pytest.mark.parametrize("body", [THREE, NONE], ids=["among the derived", "in a text report"])
+def test_a_volume_that_does_not_count_is_told_from_one_that_does_by_its_finding(
+    body: StudyPlan,
+) -> None:
+    """Where no segment is referred to, both are a volume of the same breast."""
+    draft = mr_draft(body)
+    result = draft.results[0]
+    if body is NONE:
+        empty = [replace(one, bits=result.solids[0].bits, decisive=()) for one in result.solids]
+        draft = with_result(draft, solids=tuple(empty))
+    made = report(draft, ["measurement-report"])
+    assert bool(named(made, "Measurement Group")) is (body is THREE)
+    volumes = [item for item in named(made, "Volume") if item.ValueType == "NUM"]
+    findings = [[code_of(one) for one in named(volume, "Finding")] for volume in volumes]
+    assert findings == [[(one.kind.value, one.kind.scheme)] for one in result.solids]
+    assert findings[0] != findings[-1]
+
+
 @pytest.mark.parametrize("plan", [THREE, ENHANCED], ids=["classic", "enhanced"])
 @pytest.mark.parametrize("kinds", [BOTH, ["measurement-report"]], ids=["with SEG", "alone"])
 def test_the_library_lists_the_images_that_are_referred_to_and_no_others(
@@ -201,7 +239,7 @@ def test_nothing_that_enhances_is_said_in_words_with_the_numbers() -> None:
     made = report(draft, BOTH)
     assert made.ConceptNameCodeSequence[0].CodeMeaning == "Diagnostic Imaging Report"
     assert [value(volume) for volume in named(made, "Volume")] == [("0.00", "ml")] * 2
-    lines = [item.TextValue for item in named(made, "Finding")]
+    lines = [item.TextValue for item in named(made, "Finding") if item.ValueType == "TEXT"]
     assert "R breast enhancing volume, Volume: 0.00 ml" in lines
 
 
@@ -300,7 +338,7 @@ PACKAGE = Path(__file__).parents[2] / "models"
 
 def as_of_package(draft: Draft, *, copies: int = 1) -> Draft:
     """Return the draft with a solid of each side for all parts of the package, left out first."""
-    (output,) = load_model("breast-mr-enhancement", PACKAGE).manifest.outputs
+    output, *_ = load_model("breast-mr-enhancement", PACKAGE).manifest.outputs
     assert isinstance(output, SolidsOutput)
     parts = [one for one in output.parts if one.of is None] * copies
     of_it = [one for one in output.parts if one.of is not None]
@@ -357,7 +395,8 @@ def test_the_legend_stays_within_its_place_and_no_name_meets_a_number(copies: in
     assert not lit[:, middle - 20 : middle + 20].any(), "columns do not meet"
     longest = max(volume_legend.entries(result, 14)[0], key=lambda one: len(one.label))
     room = (1920 - 48) // 2 - round(2.7 * 28) - 60
-    assert width(longest.label, 28) + 28 + width(longest.said, 28) <= room, "nothing is cut"
+    # A long name is written smaller, down to 20; what is longer still is cut.
+    assert width(longest.label, 20) + 28 + width(longest.said, 28) <= room, "nothing is cut"
 
 
 def test_what_a_volume_is_made_of_stands_on_the_summary_and_in_the_text() -> None:
@@ -369,7 +408,9 @@ def test_what_a_volume_is_made_of_stands_on_the_summary_and_in_the_text() -> Non
     assert wording.measured_solid(solid) == (
         f"L breast enhancing volume above threshold, Volume: 1234.5 ml ({of_it})"
     )
-    assert wording.of_solid(replace(solid, of_it=())).startswith("Of it washout (signal falls) 411")
+    assert wording.of_solid(replace(solid, of_it=())).startswith(
+        "Of it washout (BI-RADS delayed phase) 411"
+    )
 
 
 def test_no_sign_lies_on_a_letter_or_on_the_scale_bar() -> None:
@@ -458,6 +499,53 @@ def test_the_lesion_of_a_side_is_drawn_on_that_side_of_the_picture() -> None:
         assert blue.any()
         columns = np.nonzero(blue.any(axis=0))[0]
         assert columns.min() > pixels.shape[1] // 2
+
+
+def page_of_curves(draft: Draft) -> NDArray[np.int_]:
+    (page,) = [p for p in volume_pages(draft, draft.results[0]) if "over time" in p.what]
+    return page.draw().astype(int)
+
+
+def inked(pixels: NDArray[np.int_], ink: Ink) -> NDArray[np.bool_]:
+    near: NDArray[np.bool_] = (np.abs(pixels - np.array(ink.colour)) < 12).all(axis=2)
+    return near
+
+
+def test_a_curve_begins_at_nothing_in_the_middle_of_the_phase_before_contrast() -> None:
+    """Else nobody sees how steeply it rises."""
+    draft = mr_draft(THREE)
+    result = draft.results[0]
+    ink = CURVE_INKS[0]
+    with_pre = page_of_curves(with_result(draft, curves=result.curves[:1]))
+    pre = next(one for one in result.phases if one.role == "pre")
+    unknown = replace(pre, middle_s=None)
+    phases = tuple(unknown if one is pre else one for one in result.phases)
+    without = page_of_curves(with_result(draft, curves=result.curves[:1], phases=phases))
+    assert pre.middle_s is not None and pre.middle_s < 0
+    chart = slice(summary_page.TOP + 90, -400), slice(summary_page.MARGIN + 150, None)
+    first, second = (
+        np.nonzero(inked(one[chart], ink).any(axis=0))[0] for one in (with_pre, without)
+    )
+    assert np.ptp(first) > np.ptp(second) + 100, "the way up is drawn, if it is known when it began"
+
+
+def test_a_curve_bears_the_sign_and_the_colour_of_its_solid() -> None:
+    draft = mr_draft(THREE)
+    result = draft.results[0]
+    first, second, _ = result.solids
+    signs = [(first.label, "1"), (second.label, "2")]
+    assert [(one.label, sign_of_curve(result, one)) for one in result.curves] == signs
+    assert CURVE_INKS[0].colour == ink_of_solid(first).colour
+    other = replace(result.curves[0], label="Exam something else")
+    assert sign_of_curve(result, other) == "", "a curve of no solid"
+    alone = replace(result, solids=(first,))
+    assert sign_of_curve(alone, result.curves[0]) == "", "what is alone has no sign anywhere"
+    line = round(28 * 1.45)
+    legend = page_of_curves(draft)[summary_page.BOTTOM - 16 - 2 * line : summary_page.BOTTOM]
+    signs_at = legend[:, summary_page.MARGIN + 78 : summary_page.MARGIN + 100]
+    for number in (0, 1):
+        row = signs_at[number * line : (number + 1) * line]
+        assert inked(row, ink_of_solid(first)).any(), "in the colour of the slices"
 
 
 def test_curves_of_any_times_and_heights_are_drawn() -> None:

@@ -101,6 +101,7 @@ def _solid(one: SolidSaid, of_it: Sequence[SolidSaid], output: SolidsOutput) -> 
         is_left_out=part.left_out,
         of_it=tuple(output.parts[other.part].label for other in of_it),
         output=output.name,
+        site=None if part.site is None else part.site.as_code(),
     )
 
 
