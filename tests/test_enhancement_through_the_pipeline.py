@@ -106,7 +106,8 @@ def test_without_a_late_phase_no_curve_type_is_given_and_the_reason_is(tmp_path:
     report = analysed(plan(2), tmp_path)
     said = text_of(report)
     assert "no late phase: none has its middle within 120 s of 450 s after the injection" in said
-    assert "Exam: washout, plateau and persistent are not given, without late." in said
+    unsaid = "washout, plateau, persistent and signal enhancement ratio"
+    assert f"Exam: {unsaid} are not given, without late." in said
     names = numbers(report)
     assert "Volume" in names
     assert not [one for one in names if one.startswith("Of it")]
