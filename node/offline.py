@@ -201,7 +201,7 @@ def _is_directory(path: Path) -> bool:
         return False
 
 
-def _analyse_study(  # noqa: PLR0913 - all that a study needs, by place
+def _analyse_study(
     pipeline: Pipeline,
     model: Model,
     study_uid: str,

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import pytest
 import small_models
-from mr_models import uptake_model
 from giving import GivingArchive
 from ledgers import EXCLUDED, STUDY, Desk
+from mr_models import uptake_model
 from packages import CLASSES, OUTPUT, package, write_package
 from peers import (
     BREAK_OFF,
