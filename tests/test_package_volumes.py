@@ -371,6 +371,13 @@ def test_solids_of_one_phase_lie_on_that_before_contrast(parts: int, tmp_path: P
     assert (manifest.unit.roles, manifest.inputs[0].roles) == (("pre", "post 1"), ("post 1",))
 
 
+def test_two_numbers_of_volumes_may_be_one_of_each_breast(tmp_path: Path) -> None:
+    graph = """(float[1,2,8,16,24] x) => (float[1,2] y) {
+        y = ReduceMean<axes = [2, 3, 4], keepdims = 0>(x)
+    }"""
+    assert 'kind = "number", about = "R breast" and' in begun(tmp_path, graph)
+
+
 def test_the_manifest_of_volumes_offers_roles_by_time_and_speaks_of_no_mammogram(
     tmp_path: Path,
 ) -> None:

@@ -411,6 +411,11 @@ def _write_score(draft: ManifestDraft, guess: _Guess) -> None:
             "Is the second of two numbers the score (benign, malignant), element 1 counted from 0? "
             'Of two grades write kind = "classes".'
         )
+        if guess.is_of_volumes:
+            draft.write(
+                '# Of numbers of each breast: two outputs of kind = "number", about = "R breast" and',
+                '# "L breast", element = 0 and 1, as models/README.md, "Solids", shows them.',
+            )
         draft.write("element = 1")
     _label(draft, guess)
     draft.ask_codes("The code of the score")
