@@ -413,7 +413,7 @@ def _write_score(draft: ManifestDraft, guess: _Guess) -> None:
         )
         if guess.is_of_volumes:
             draft.write(
-                '# Of numbers of each breast: two outputs of kind = "number", about = "R breast" and',
+                '# Of a number of each breast: two of kind = "number", about = "R breast" and',
                 '# "L breast", element = 0 and 1, as models/README.md, "Solids", shows them.',
             )
         draft.write("element = 1")
