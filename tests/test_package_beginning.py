@@ -266,10 +266,16 @@ def test_three_channels_may_be_normalised_by_a_number_each(tmp_path: Path) -> No
             "input 'x' is tensor(float) any x 64 x 48 x 3: export it with channels first (NCHW)",
         ),
         (
-            "(float[1,1,8,64,48] x) => (float[1,1,8,64,48] y) { y = Identity(x) }",
-            "no output has a form that a manifest has a word for: [1, n] of scores or classes",
+            "(float[1,1,8,64,48] x) => (float[1,1,64,48] y) "
+            "{ y = ReduceMean<axes = [2], keepdims = 0>(x) }",
+            "of volumes [1, parts, slices, rows, columns] of solids, as large as what it reads "
+            "(8 x 64 x 48) and of 32 parts at most, [1, 1] of a number, [1, n] of scores or",
         ),
         (of_joined("float[1,64,48,48,1]"), "with channels last begin the graph with a Transpose"),
+        (
+            of_joined("float[1,1,8,64,48]").replace(" x)", " region)").replace("(x,", "(region,"),
+            "a phase is missing",
+        ),
         (of_joined("float[2,3,8,64,48]"), "expected [1, phases, slices, rows, columns] or"),
         (of_joined("float[1,1,1,8,64,48]"), "or of volumes [1, phases, slices, rows, columns]"),
         (

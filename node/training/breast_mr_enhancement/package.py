@@ -24,7 +24,7 @@ _WORDS = {
     "thin": ("enhancing, thinner than 3 mm", "ENH-THIN", "Enhancing, thinner than 3 mm"),
     "skin": ("enhancing skin and nipple", "ENH-SKIN", "Enhancing skin and nipple"),
     "chest wall": (
-        "enhancing behind it (chest wall, heart)",
+        "side, chest wall and heart",
         "ENH-WALL",
         "Enhancing chest wall and heart",
     ),
@@ -178,6 +178,8 @@ def _part(name: str) -> str:
         lines += [f'of = "{_WORDS["enhancing"][0]}"', 'needs = ["late"]']
     else:
         lines.append('volume = { value = "118565006", scheme = "SCT", meaning = "Volume" }')
+    if name == "chest wall":
+        lines.append('site = { value = "78904004", scheme = "SCT", meaning = "Chest wall" }')
     if name in _LEFT_OUT:
         lines.append("left_out = true")
     return "\n".join([*lines, ""])
