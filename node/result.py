@@ -393,3 +393,5 @@ class UnitScore:
     """What a reader should know of how it was prepared."""
     breasts: Laterality | None = None
     """Of phases: which breasts are seen in that before contrast; None if that cannot be seen."""
+    unread: tuple[Laterality, ...] = ()
+    """Breasts that are not found there, or of which a part lies outside of what the network saw."""

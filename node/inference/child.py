@@ -148,6 +148,7 @@ class _Networks:
             tuple(outputs),
             displaced=phases.displaced,
             breasts=phases.breasts,
+            unread=phases.unread,
             stack=on.size if has_solids else None,
             remarks=(*(phases.region.doubts if phases.region else ()), *unfollowed),
         )

@@ -60,7 +60,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def heard(score: UnitScore, model: Model, slices: dict[str, int] | None = None) -> Any:
     of = SLICES if slices is None else slices
     seen = replace(score, displaced=tuple(one for one in score.displaced if one[0] in of))
-    return score_in(answered(seen), "unit", model.manifest.outputs, of)
+    return score_in(answered(seen), "unit", model.manifest.outputs, of, ("post 1", "post 2"))
 
 
 def with_solids(*solids: SolidSaid) -> UnitScore:
@@ -75,6 +75,10 @@ def test_what_can_be_is_believed_and_comes_back_as_it_was(model: Model) -> None:
     assert heard(SCORE, model) == SCORE
     one_breast = with_solids(SOLIDS[0], SOLIDS[2])
     assert heard(one_breast, model) == one_breast
+    unread = replace(one_breast, unread=(LEFT,))
+    assert heard(unread, model) == unread
+    of_none = replace(with_solids(), unread=(RIGHT, LEFT))
+    assert heard(of_none, model) == of_none
     without = replace(
         SCORE, outputs=(*SCORE.outputs[:2], OutputScore()), displaced=(("early", 0.0),)
     )
@@ -133,7 +137,15 @@ def test_a_word_too_many_is_no_score() -> None:
         other(part=2),
         other(part=1),
         other(side=None),
+        other(ml=16.5),
+        other(ml=1e-5),
         other(percents=(("post 1", 1e9),)),
+        other(percents=(("post 1", 80.0), ("post 1", 80.0))),
+        other(percents=(("post 9", 80.0),)),
+        other(percents=(("", 80.0),)),
+        replace(SCORE, unread=(RIGHT,)),
+        replace(SCORE, unread=(LEFT, RIGHT)),
+        replace(SCORE, unread=(Laterality.BOTH,)),
         with_solids(*SOLIDS, MARKED),
         with_solids(*SOLIDS[::-1]),
         with_solids(*SOLIDS[:2]),
@@ -141,6 +153,7 @@ def test_a_word_too_many_is_no_score() -> None:
         replace(SCORE, stack=None),
         replace(SCORE, stack=(5, 5, 7)),
         replace(SCORE, stack=(6, 7, 5), outputs=(OutputScore(), *NUMBERS)),
+        replace(SCORE, remarks=("",)),
         replace(SCORE, remarks=("said\n",)),
         replace(SCORE, remarks=("x" * 400,)),
         replace(SCORE, remarks=("said",) * 40),

@@ -38,12 +38,16 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]
     """
     evaluations, unseen = list[Evaluation](), list[str]()
     breasts = dict.fromkeys(scores[unit.key].breasts for unit in units)
+    unread = dict.fromkeys(side for unit in units for side in scores[unit.key].unread)
+    unseen += [_UNREAD.format(side.word) for side in unread]
     remarks = [_SEEN[one] for one in breasts if one in _SEEN]
     for place, output in enumerate(model.manifest.outputs):
         of_output = [scores[unit.key].outputs[place] for unit in units]
         side = _SIDES.get(output.about or "")
         if side is not None and not breasts.keys() <= {side, Laterality.BOTH}:
             unseen += [_unseen(side, shown) for shown in breasts]
+            continue
+        if side in unread:
             continue
         if isinstance(output, ScoreOutput | ClassesOutput):
             evaluations += _said_of_exam(model, output, units, of_output)
@@ -58,7 +62,9 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]
         evaluations=tuple(evaluations),
         remarks=tuple(remarks),
         gaps=tuple(gaps),
-        missing=tuple(dict.fromkeys([*_phases_missing(model, units), *_sides_missing(breasts)])),
+        missing=tuple(
+            dict.fromkeys([*_phases_missing(model, units), *_sides_missing(breasts, unread)])
+        ),
     )
 
 
@@ -73,13 +79,16 @@ def _phases_missing(model: Model, units: Sequence[Unit]) -> Iterator[str]:
         yield from (f"post {at}" for at in range(1, expected or 0) if f"post {at}" not in read)
 
 
-def _sides_missing(breasts: Collection[Laterality | None]) -> Iterator[str]:
-    """Yield which breasts were not seen: of one alone nobody can say that the other has nothing."""
+def _sides_missing(
+    breasts: Collection[Laterality | None], unread: Collection[Laterality]
+) -> Iterator[str]:
+    """Yield which breasts were not read: of one alone nobody can say that the other has nothing."""
     for shown in breasts:
         if shown is None:
             yield "both breasts (which there are could not be seen)"
         elif shown is not Laterality.BOTH:
             yield from (name for name, side in _SIDES.items() if side is not shown)
+    yield from (name for name, side in _SIDES.items() if side in unread)
 
 
 def _measured(
@@ -158,12 +167,15 @@ _SEEN: Mapping[Laterality | None, str] = {
     Laterality.LEFT: "One breast only is seen in the images, the left one.",
     None: "Which breasts the images show could not be seen in them.",
 }
-_SIDE_WORDS = {Laterality.RIGHT: "right", Laterality.LEFT: "left"}
+_UNREAD = (
+    "The {} breast is missing: it was not found, or not all of it lies in what the network saw; "
+    "nothing is measured of it."
+)
 
 
 def _unseen(side: Laterality, shown: Laterality | None) -> str:
     why = "it could not be seen which there are" if shown is None else "it is not in the images"
-    return f"Nothing is said of the {_SIDE_WORDS[side]} breast: {why}."
+    return f"Nothing is said of the {side.word} breast: {why}."
 
 
 def _middle_slices(unit: Unit) -> tuple[str, ...]:
