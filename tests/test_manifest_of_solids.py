@@ -75,6 +75,15 @@ def test_what_is_of_another_part_is_no_finding_by_itself(tmp_path: Path) -> None
         ([(SKIN, f'{SKIN}\nof = "enhancing volume"')], "is of parts that stand for themselves"),
         ([("optional =", "most_displaced_mm = 0\noptional =")], "expected a number above 0"),
         (
+            [(LATE, "late = { middle_s = 450, within_s = 250 }\n")],
+            "expected all of it after 200 s, when early ends, else one phase may be both; begins at "
+            "200 s",
+        ),
+        (
+            [(LATE, "late = { middle_s = 60, within_s = 10 }\n")],
+            "expected all of it after 200 s",
+        ),
+        (
             [
                 ('"pre", "early", "late"', '"early", "late"'),
                 ("optional =", "most_displaced_mm = 2\noptional ="),
