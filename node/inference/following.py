@@ -9,6 +9,7 @@ import numpy as np
 from highdicom import Volume
 
 from node.errors import StudyError
+from node.imaging.motion import CAUTION_MM, coarse, displacement_of
 from node.imaging.solid_bits import Voxels, voxels_of_bits
 from node.imaging.volume import Slice, volume_of
 from node.imaging.voxels import naming_phase, require_comparable
@@ -30,7 +31,7 @@ def with_percents(
 ) -> tuple[list[OutputScore], tuple[str, ...]]:
     """Return the scores with what each phase adds to the mean signal within their solids.
 
-    And in words which phases cannot be followed. Each phase is decoded once.
+    And in words which phases cannot be followed, those too that moved. Each phase is decoded once.
     """
     wanted = {
         (at, number): voxels_of_bits(one.bits, *on.size)
@@ -40,14 +41,15 @@ def with_percents(
     }
     if not wanted:
         return list(scores), ()
-    first = _means(volume_of(before), wanted, on)
+    still = _Still(volume_of(before), wanted, on, manifest)
+    first = still.means
     percents: dict[Followed, list[tuple[str, float]]] = {place: [] for place in wanted}
     unfollowed = list[str]()
     for name, slices in after.items():
         try:
             require_comparable({PRE_CONTRAST: before, name: slices})
             with naming_phase(name):
-                means = _means(volume_of(slices), wanted, on)
+                means = still.means_in(volume_of(slices))
         except StudyError as error:
             unfollowed.append(f"not in the curve: {error}"[:300])
             continue
@@ -60,6 +62,29 @@ def with_percents(
         solids[number] = replace(solids[number], percents=tuple(found))
         followed[at] = replace(followed[at], solids=tuple(solids))
     return followed, tuple(unfollowed)
+
+
+class _Still:
+    """The phase before contrast, coarse: where a phase moved, voxels are other tissue."""
+
+    def __init__(
+        self, before: Volume, wanted: Mapping[Followed, Voxels], on: OnVolumes, manifest: Manifest
+    ) -> None:
+        self.means = _means(before, wanted, on)
+        self._before, self._wanted, self._on = coarse(before), wanted, on
+        self._most_mm = manifest.unit.most_displaced_mm or CAUTION_MM
+
+    def means_in(self, volume: Volume) -> dict[Followed, float]:
+        """Return the means in a phase after contrast.
+
+        Raises StudyError if it moved farther than the model takes, without a word CAUTION_MM.
+        """
+        after = self._before.with_array(coarse(volume).array)
+        mm = displacement_of(self._before, after).mm
+        if mm > self._most_mm:
+            words = f"moved by {mm:.1f} mm since {PRE_CONTRAST}"
+            raise StudyError(f"{words}, more than the {self._most_mm:g} mm that a curve takes")
+        return _means(volume, self._wanted, self._on)
 
 
 def _means(
