@@ -356,7 +356,7 @@ class DecidingSlice:
     """From 0, of so many as the network reads."""
     nearest: int | None
     """The slice of the phase before contrast that lies nearest, from 0; None if these lie across
-    it."""
+    it, or it is beside them all."""
 
 
 @dataclass(frozen=True, slots=True)

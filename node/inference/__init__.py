@@ -118,7 +118,12 @@ class Inference:
         slices = {role: len(volume) for role, volume in unit.volumes.items()}
         outputs = model.manifest.outputs
         read = partial(
-            score_in, unit=unit.key, outputs=outputs, volumes=slices, followed=unit.followed.keys()
+            score_in,
+            unit=unit.key,
+            outputs=outputs,
+            volumes=slices,
+            followed=unit.followed.keys(),
+            batch=model.manifest.image_batch,
         )
         return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
 

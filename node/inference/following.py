@@ -18,6 +18,7 @@ from node.manifest import Manifest, SolidsOutput
 from node.result import OutputScore
 from node.study import PRE_CONTRAST
 
+MOST_NAMED = 3
 Followed = tuple[int, int]
 """Of a solid: the output's, and the solid's among those of it."""
 
@@ -51,7 +52,7 @@ def with_percents(
             with naming_phase(name):
                 means = still.means_in(volume_of(slices))
         except StudyError as error:
-            unfollowed.append(f"not in the curve: {error}"[:300])
+            unfollowed.append(str(error))
             continue
         for place, mean in means.items():
             if first[place] > 0:
@@ -61,7 +62,14 @@ def with_percents(
         solids = list(followed[at].solids)
         solids[number] = replace(solids[number], percents=tuple(found))
         followed[at] = replace(followed[at], solids=tuple(solids))
-    return followed, tuple(unfollowed)
+    return followed, (_not_in_the_curve(unfollowed),) if unfollowed else ()
+
+
+def _not_in_the_curve(reasons: Sequence[str]) -> str:
+    """Say of all at once why they are not: of a series of many phases a reader needs no list."""
+    more = len(reasons) - MOST_NAMED
+    rest = f"; and {more} phases more" if more > 0 else ""
+    return f"not in the curve: {'; '.join(reasons[:MOST_NAMED])}"[:250] + rest
 
 
 class _Still:

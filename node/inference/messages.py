@@ -370,11 +370,12 @@ def score_in(
     outputs: Sequence[Output],
     volumes: Mapping[str, int] | None = None,
     followed: Collection[str] = (),
+    batch: int = 1,
 ) -> UnitScore | Failure:
     """Return the answer to a ScoreJob about a unit with this key, by a model with these outputs.
 
     `volumes`: by role how many slices there are, of a unit of volumes; `followed`: the names of
-    the phases whose signal is followed.
+    the phases whose signal is followed; `batch`: how many images are made of each volume.
     """
     head = _SCORED.validate_json(message.head)
     if isinstance(head, Failure):
@@ -394,7 +395,7 @@ def score_in(
     _require(has_pre or score.breasts is None, "breasts that nobody looked for")
     is_once = score.unread in ((), *((side,) for side in BREASTS), BREASTS)
     _require(is_once and (has_pre or not score.unread), "breasts that nobody looked for")
-    require_of_volumes(score, outputs, volumes or {}, followed)
+    require_of_volumes(score, outputs, volumes or {}, followed, batch)
     return score
 
 

@@ -25,15 +25,22 @@ BREASTS = (Laterality.RIGHT, Laterality.LEFT)
 _SIDES: Mapping[str, tuple[Laterality | None, ...]] = {"breasts": BREASTS, "none": (None,)}
 
 
+def remark_of(words: str) -> str:
+    """Return words as the parent takes them: printable ASCII, and not too long."""
+    return "".join(c if " " <= c <= "~" else "?" for c in words)[:LONGEST_REMARK]
+
+
 def require_of_volumes(
     score: UnitScore,
     outputs: Sequence[Output],
     volumes: Mapping[str, int],
     followed: Collection[str],
+    batch: int,
 ) -> None:
     """Raise ValueError for what a network cannot have said of phases of so many slices each.
 
-    `followed`: the names of the phases whose signal is followed.
+    `followed`: the names of the phases whose signal is followed; `batch`: how many images are made
+    of each volume.
     """
     _require(len(score.remarks) <= MOST_REMARKS, "more remarks than there are")
     for remark in score.remarks:
@@ -47,7 +54,7 @@ def require_of_volumes(
         _require(fits and max(rows, columns) <= LONGEST_SLICE_SIDE, "solids on other slices")
     for one, output in zip(score.outputs, outputs, strict=True):
         _require_numbers(one, output, volumes)
-        _require_deciding(one, output, volumes)
+        _require_deciding(one, output, volumes, batch)
         if isinstance(output, SolidsOutput) and score.stack is not None:
             _require_solids(one.solids, output, volumes, score)
             _require_curves(one.solids, output, followed)
@@ -67,13 +74,15 @@ def _require_numbers(score: OutputScore, output: Output, volumes: Mapping[str, i
         _require(is_of_unit, "a number in another unit")
 
 
-def _require_deciding(score: OutputScore, output: Output, volumes: Mapping[str, int]) -> None:
+def _require_deciding(
+    score: OutputScore, output: Output, volumes: Mapping[str, int], batch: int
+) -> None:
     found = score.deciding
     if found is None:
         return
     said = output.over_slices if isinstance(output, ScoreOutput | ClassesOutput) else None
     _require(said == "highest", "a slice of what has none")
-    _require(0 <= found.number < 1024, "a slice that is none")
+    _require(0 <= found.number < batch, "a slice that is none")
     slices = volumes.get(PRE_CONTRAST, max(volumes.values(), default=0))
     _require(found.nearest is None or 0 <= found.nearest < slices, "a slice that is none")
 

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from mr_solid_models import enhancing_model
+from test_slices_through_the_pipeline import sliced
 
 from node import score_json
 from node.imaging.solid_bits import packed
 from node.inference.messages import answered, score_in
-from node.manifest import Model
+from node.inference.solid_messages import remark_of
+from node.manifest import Model, ScoreOutput
 from node.result import (
+    PERCENT,
     Code,
     DecidingSlice,
     Measurement,
@@ -191,3 +194,29 @@ def test_a_part_of_phases_that_are_not_there_is_not_believed(model: Model) -> No
         heard(SCORE, model, {"pre": 6, "early": 6})
     with pytest.raises(ValueError, match="solids on other slices"):
         heard(SCORE, model, {})
+
+
+def test_only_a_slice_that_was_read_decides(tmp_path: Path) -> None:
+    model = sliced(tmp_path, "slices")
+    (output,) = model.manifest.outputs
+    assert isinstance(output, ScoreOutput)
+    numbers = tuple(Measurement(code.as_code(), 50.0, PERCENT) for code in output.codes)
+
+    def of(number: int) -> UnitScore:
+        said = OutputScore(numbers, deciding=DecidingSlice(number, 3))
+        return UnitScore("unit", (said,), displaced=(("post 1", 0.0),))
+
+    volumes, batch = {"pre": 24, "post 1": 24}, model.manifest.image_batch
+    last = of(batch - 1)
+    assert score_in(answered(last), "unit", (output,), volumes, batch=batch) == last
+    with pytest.raises(ValueError, match="a slice that is none"):
+        score_in(answered(of(batch)), "unit", (output,), volumes, batch=batch)
+
+
+def test_what_a_child_has_to_say_can_be_printed(model: Model) -> None:
+    words = "no right breast \u2013 " + "x" * 400
+    with pytest.raises(ValueError, match="a remark that cannot be printed"):
+        heard(replace(SCORE, remarks=(words,)), model)
+    said = remark_of(words)
+    assert said.startswith("no right breast ? xxx")
+    assert heard(replace(SCORE, remarks=(said,)), model).remarks == (said,)
