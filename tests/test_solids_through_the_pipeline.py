@@ -173,6 +173,24 @@ def test_a_phase_that_moved_is_not_in_the_curve_and_that_is_said(tmp_path: Path)
     assert "not in the curve: post 5: moved by " in said
 
 
+def test_a_number_of_a_breast_refers_to_the_slices_that_are_marked_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    path = enhancing_model(folder).folder / "manifest.toml"
+    label = 'label = "early to late ratio"'
+    text = path.read_text("utf-8").replace(label, f'about = "L breast"\n{label}')
+    path.write_text(text, "utf-8")
+    paths = written(plan(), tmp_path / "study")
+    model = load_model("enhancing", folder)
+    (study,) = analyse_folder(paths, tmp_path / "results", model, lambda: None).studies
+    result = study.result
+    assert result is not None and result.stack is not None, study.words
+    of_exam, of_breast = result.evaluations
+    decisive = found(result, "L breast enhancing volume").decisive
+    assert of_breast.label == "L breast early to late ratio"
+    assert of_breast.sop_uids == tuple(result.stack.slices[place][0] for place in decisive)
+    assert len(of_exam.sop_uids) == 3, "of the exam the middle slice of each phase"
+
+
 def test_what_needs_a_late_phase_is_left_out_in_words_where_there_is_none(tmp_path: Path) -> None:
     result = result_of(plan(schedule=PhaseTimes(posts=2)), tmp_path)
     assert [one.label for one in result.evaluations] == ["Exam highest enhancement"]

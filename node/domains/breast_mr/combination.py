@@ -41,6 +41,7 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]
     unread = dict.fromkeys(side for unit in units for side in scores[unit.key].unread)
     unseen += [_UNREAD.format(side.word) for side in unread]
     remarks = [_SEEN[one] for one in breasts if one in _SEEN]
+    lain = solids_of(model, units, scores)
     for place, output in enumerate(model.manifest.outputs):
         of_output = [scores[unit.key].outputs[place] for unit in units]
         side = _SIDES.get(output.about or "")
@@ -53,9 +54,8 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]
             evaluations += _said_of_exam(model, output, units, of_output)
             remarks += _deciding(model, output, units, of_output)
         elif isinstance(output, NumberOutput):
-            evaluations += _measured(model, output, units, of_output)
+            evaluations += _measured(model, output, units, of_output, _marked_slices(lain, side))
             remarks += _of_none(output, units, of_output)
-    lain = solids_of(model, units, scores)
     gaps = dict.fromkeys([*unseen, *(gap for unit in units for gap in lacking(model, unit))])
     return replace(
         lain,
@@ -91,14 +91,30 @@ def _sides_missing(
     yield from (name for name, side in _SIDES.items() if side in unread)
 
 
+def _marked_slices(lain: Combined, side: Laterality | None) -> tuple[str, ...]:
+    """Return the objects with the slices that say most about what counts of a breast."""
+    if lain.stack is None or side is None:
+        return ()
+    counted = [one for one in lain.solids if one.laterality is side and not one.is_left_out]
+    places = (place for one in counted for place in one.decisive)
+    return tuple(dict.fromkeys(lain.stack.slices[place][0] for place in places))
+
+
 def _measured(
-    model: Model, output: NumberOutput, units: Sequence[Unit], scores: Sequence[OutputScore]
+    model: Model,
+    output: NumberOutput,
+    units: Sequence[Unit],
+    scores: Sequence[OutputScore],
+    marked: tuple[str, ...],
 ) -> Iterator[Evaluation]:
-    """Yield the numbers, of each phase after contrast its own where they are read in turn."""
+    """Yield the numbers, of each phase after contrast its own where they are read in turn.
+
+    Each stands beside the slices that are marked in its breast, without any the middle ones.
+    """
     about, side = part_of(output, model.manifest.unit.of), _SIDES.get(output.about or "")
     for unit, score in zip(units, scores, strict=True):
         if score.measurements:
-            slices = _middle_slices(unit)
+            slices = marked or _middle_slices(unit)
             said = Evaluation(_number_label(output, unit), slices, score.measurements, side)
             yield replace(said, output=output.name, about=about)
 
