@@ -358,7 +358,7 @@ class DecidingSlice:
     """From 0, of so many as the network reads."""
     nearest: int | None
     """The slice of the phase before contrast that lies nearest, from 0; None if these lie across
-    it."""
+    it, or it is beside them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,3 +395,5 @@ class UnitScore:
     """What a reader should know of how it was prepared."""
     breasts: Laterality | None = None
     """Of phases: which breasts are seen in that before contrast; None if that cannot be seen."""
+    unread: tuple[Laterality, ...] = ()
+    """Breasts that are not found there, or of which a part lies outside of what the network saw."""

@@ -99,7 +99,7 @@ VOLUME_MAKERS = {
 """What volumes pass besides: no part of the key of a score of images."""
 
 FORM = Part(
-    5,
+    6,
     (
         "node.result:UnitScore",
         "node.result:Mark",

@@ -23,6 +23,11 @@ class Laterality(StrEnum):
     LEFT = "L"
     BOTH = "B"
 
+    @property
+    def word(self) -> str:
+        """What a sentence calls it."""
+        return {"R": "right", "L": "left", "B": "both"}[self]
+
 
 @dataclass(frozen=True, slots=True)
 class View:

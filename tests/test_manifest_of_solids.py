@@ -95,6 +95,15 @@ def test_a_part_says_where_it_is_and_is_in_the_breast_if_it_does_not(tmp_path: P
         ),
         ([("optional =", "most_displaced_mm = 0\noptional =")], "expected a number above 0"),
         (
+            [(LATE, "late = { middle_s = 450, within_s = 250 }\n")],
+            "expected all of it after 200 s, when early ends, else one phase may be both; begins "
+            "at 200 s",
+        ),
+        (
+            [(LATE, "late = { middle_s = 60, within_s = 10 }\n")],
+            "expected all of it after 200 s",
+        ),
+        (
             [
                 ('"pre", "early", "late"', '"early", "late"'),
                 ("optional =", "most_displaced_mm = 2\noptional ="),

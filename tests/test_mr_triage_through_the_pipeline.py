@@ -50,6 +50,9 @@ activation = "sigmoid"
 score = { value = "UPTAKE", scheme = "99TEST", meaning = "Uptake score" }
 """
 WITHOUT_PRE = PIXELS.replace('of = "pre"', 'of = "each"')
+SIZE = (50, 80, 128)
+"""Of voxels of 4 mm: both breasts whole."""
+WHOLE = PIXELS.replace("= 32", "= 50").replace("= 48", "= 80").replace("= 96", "= 128")
 NEVER, ALWAYS = 0.999, 0.001
 
 
@@ -64,14 +67,15 @@ USE = {'intended_use = "detection"': 'intended_use = "triage"'}
 
 def triaging(folder: Path, threshold: float, **changes: Any) -> Model:
     """Return a model that calls urgent what has at least that score."""
-    return uptake_model(folder, words=USE, rest=point(threshold) + TRIAGE, **changes)
+    read = {"pixels": WHOLE, "size": SIZE, **changes}
+    return uptake_model(folder, words=USE, rest=point(threshold) + TRIAGE, **read)
 
 
 def of_each_breast(folder: Path, threshold: float) -> Model:
     """Return one that has a score of each breast, the same for both."""
     first = {'name = "uptake"\nlabel': 'name = "uptake"\nabout = "R breast"\nlabel'}
     rest = point(threshold, "breast") + SECOND + TRIAGE
-    return uptake_model(folder, words={**USE, **first}, rest=rest)
+    return uptake_model(folder, words={**USE, **first}, rest=rest, pixels=WHOLE, size=SIZE)
 
 
 def analysed(of: StudyPlan, model: Model, folder: Path) -> StudyOutcome:

@@ -15,6 +15,7 @@ from pydicom import dcmread
 
 from node.imaging.planes import Plane, planes_of
 from node.imaging.solid_bits import voxels_of
+from node.manifest.package import load_model
 from node.offline import analyse_folder
 from node.result import Result, Solid
 from node.study import Laterality
@@ -146,6 +147,48 @@ def test_curves_follow_the_lesions(tmp_path: Path) -> None:
         assert list(curve) == pytest.approx(middles, abs=3)
     assert list(persistent.values())[-1] > next(iter(persistent.values())) > 40
     assert max(washout.values()) > list(washout.values())[-1] > 50
+
+
+def test_a_phase_that_moved_is_not_in_the_curve_and_that_is_said(tmp_path: Path) -> None:
+    moved = replace(THREE_LESIONS, motion_mm=(0.0, 0.0, 10.0), moves_at=5)
+    of = plan(body=moved)
+    folder = tmp_path / "models"
+    path = enhancing_model(folder).folder / "manifest.toml"
+    text = path.read_text("utf-8").replace(
+        "middle_s = 450, within_s = 50", f"middle_s = {of.schedule.middle_s(4):.0f}, within_s = 20"
+    )
+    path.write_text(text, "utf-8")
+    (study,) = analyse_folder(
+        written(of, tmp_path / "study"),
+        tmp_path / "results",
+        load_model("enhancing", folder),
+        lambda: None,
+    ).studies
+    assert study.result is not None, study.words
+    middles = [of.schedule.middle_s(phase) for phase in range(1, 5)]
+    for curve in study.result.curves:
+        assert [at for at, _ in curve.points] == pytest.approx(middles, abs=3)
+    assert study.result.curves
+    (said,) = [one for one in study.result.statements if "not in the curve" in one]
+    assert "not in the curve: post 5: moved by " in said
+
+
+def test_a_number_of_a_breast_refers_to_the_slices_that_are_marked_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    path = enhancing_model(folder).folder / "manifest.toml"
+    label = 'label = "early to late ratio"'
+    text = path.read_text("utf-8").replace(label, f'about = "L breast"\n{label}')
+    path.write_text(text, "utf-8")
+    paths = written(plan(), tmp_path / "study")
+    model = load_model("enhancing", folder)
+    (study,) = analyse_folder(paths, tmp_path / "results", model, lambda: None).studies
+    result = study.result
+    assert result is not None and result.stack is not None, study.words
+    of_exam, of_breast = result.evaluations
+    decisive = found(result, "L breast enhancing volume").decisive
+    assert of_breast.label == "L breast early to late ratio"
+    assert of_breast.sop_uids == tuple(result.stack.slices[place][0] for place in decisive)
+    assert len(of_exam.sop_uids) == 3, "of the exam the middle slice of each phase"
 
 
 def test_what_needs_a_late_phase_is_left_out_in_words_where_there_is_none(tmp_path: Path) -> None:

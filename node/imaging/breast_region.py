@@ -89,6 +89,12 @@ class BreastLabel(IntEnum):
     """Muscle, breastbone and heart, between and behind the breasts."""
 
 
+LABEL_OF_SIDE = {
+    Laterality.RIGHT: BreastLabel.RIGHT_BREAST,
+    Laterality.LEFT: BreastLabel.LEFT_BREAST,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class BreastRegion:
     """The regions of a volume, and what is to be said of them."""
@@ -98,6 +104,8 @@ class BreastRegion:
     midline: Midline
     doubts: tuple[str, ...] = ()
     """What a reader should know, beside what the midline says."""
+    unfound: tuple[Laterality, ...] = ()
+    """Breasts that the midline lies beside, and that are not found in front of the chest wall."""
 
 
 def breast_region(volume: Volume, midline: Midline | None = None) -> BreastRegion:
@@ -115,20 +123,18 @@ def breast_region(volume: Volume, midline: Midline | None = None) -> BreastRegio
     if midline.only is not None:
         _give_to_one(labels, midline.only)
     voxel_ml = float(np.prod(volume.spacing)) / 1000
-    sides = {BreastLabel.RIGHT_BREAST: "right", BreastLabel.LEFT_BREAST: "left"}
     missing = [
-        word
-        for region, word in sides.items()
+        side
+        for side, region in LABEL_OF_SIDE.items()
         if sum(np.count_nonzero(one == region) for one in labels) * voxel_ml < _SMALLEST_ML
     ]
     if len(missing) == 2:
         raise StudyError("no breast is found in front of the chest wall")
-    doubts = list[str]()
-    if missing and midline.only is None:
-        doubts.append(f"no {missing[0]} breast is found in front of the chest wall")
+    unfound = tuple(missing) if midline.only is None else ()
+    doubts = [f"no {one.word} breast is found in front of the chest wall" for one in unfound]
     if not chest.is_measured:
         doubts.append("no lung is seen: the chest wall is taken to lie where it usually does")
-    return BreastRegion(volume.with_array(labels), midline, tuple(doubts))
+    return BreastRegion(volume.with_array(labels), midline, tuple(doubts), unfound)
 
 
 class _Footprint(NamedTuple):

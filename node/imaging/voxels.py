@@ -8,7 +8,7 @@ coarse copy against which displacement is measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from highdicom import Volume, VolumeGeometry
 from numpy.typing import NDArray
 
 from node.errors import StudyError
-from node.imaging.breast_region import BreastLabel, breast_region
+from node.imaging.breast_region import LABEL_OF_SIDE, BreastLabel, BreastRegion, breast_region
 from node.imaging.grey import Float32
 from node.imaging.midline import Midline, midline_of
 from node.imaging.motion import coarse, displacement_of
@@ -79,6 +79,9 @@ class PreparedPhases:
     """Which breasts are seen before contrast; None if that cannot be seen."""
     region: PreparedRegion | None = None
     """None if nobody asked for it."""
+    unread: tuple[Laterality, ...] = ()
+    """Breasts of which nothing can be said: not found, or more of one than MOST_BEYOND lies outside
+    of what the network sees. Nothing if nobody asked."""
 
     @property
     def tensors(self) -> dict[str, Float32]:
@@ -118,25 +121,31 @@ def require_comparable(phases: Phases) -> Stored:
 
 
 def prepare_phases(
-    phases: Phases, operations: words.Operations, *, with_region: bool = False
+    phases: Phases,
+    operations: words.Operations,
+    *,
+    with_region: bool = False,
+    with_unread: bool = False,
 ) -> PreparedPhases:
     """Return what the network gets of each phase; raise StudyError, naming the phase.
 
     All lie where the first does: else a late digit of a header would turn, or cut, one of them
     otherwise than the others. `with_region`: where the breasts are is wanted, too, whether or not
-    an operation looks at it.
+    an operation looks at it. `with_unread`: which of them are not read, too; where that cannot be
+    seen, both.
     """
     stored = require_comparable(phases)
     with_region |= any(map(needs_region, operations))
     if PRE_CONTRAST not in phases and (with_region or any(needs_pre(operations))):
         raise StudyError("there is no phase before contrast, by which the others are prepared")
-    making = _Making(operations, stored.geometry, with_region)
+    making = _Making(operations, stored.geometry, with_region, with_unread)
     made = dict[str, PreparedVolume]()
     for role in _pre_first(phases):
         with naming_phase(role):
             made[role] = making.of(role, phases[role])
     in_order = {role: made[role] for role in phases}
-    return PreparedPhases(in_order, tuple(making.displaced.items()), making.breasts, making.region)
+    displaced = tuple(making.displaced.items())
+    return PreparedPhases(in_order, displaced, making.breasts, making.region, making.unread)
 
 
 @contextmanager
@@ -149,7 +158,7 @@ def naming_phase(phase: str) -> Iterator[None]:
 
 
 MOST_BEYOND = 0.01
-"""More of the breasts outside of what the network sees is told."""
+"""A breast of which a larger share lies outside of what the network sees is not measured."""
 
 
 def _pre_first(phases: Phases) -> list[str]:
@@ -164,9 +173,11 @@ class _Making:
     geometry: VolumeGeometry
     """Of them all."""
     with_region: bool
+    with_unread: bool
     displaced: dict[str, float | None] = field(default_factory=dict)
     breasts: Laterality | None = None
     region: PreparedRegion | None = None
+    unread: tuple[Laterality, ...] = ()
     _before: Volume | None = None
     """The phase before contrast, coarse."""
     _kept: dict[int, KeptOfPre] = field(default_factory=dict)
@@ -189,7 +200,7 @@ class _Making:
 
     def _first(self, volume: Volume) -> Volume:
         """Prepare the phase before contrast, and keep what operations look at of it."""
-        found = breast_region(volume) if self.with_region else None
+        found = self._region(volume)
         labels = whole = None if found is None else found.labels
         for place, one in enumerate(self._of_volumes):
             kept = self._kept[place] = kept_of(volume, labels, one)
@@ -198,11 +209,22 @@ class _Making:
                 whole = labels if isinstance(one, VolumeSize) else whole
                 labels = labels_after(labels, one, kept)
         if found is not None and labels is not None and whole is not None:
-            beyond = _beyond(whole, labels)
-            doubts = (*found.doubts, *([beyond] if beyond else []))
+            beyond = _beyond(whole, labels, found.unfound)
+            doubts = (*found.doubts, *beyond.values())
+            self.unread = tuple(one for one in LABEL_OF_SIDE if one in {*found.unfound, *beyond})
             tensor = labels_of_images(labels.array, self._of_images)
             self.region = PreparedRegion(labels.array, tensor, found.midline, doubts)
         return volume
+
+    def _region(self, volume: Volume) -> BreastRegion | None:
+        """Return where the breasts are, if somebody asks; raise StudyError if that must be seen."""
+        try:
+            return breast_region(volume) if self.with_region or self.with_unread else None
+        except StudyError:
+            if self.with_region:
+                raise
+            self.unread = tuple(LABEL_OF_SIDE)
+            return None
 
     @property
     def _of_volumes(self) -> words.Operations:
@@ -228,17 +250,19 @@ class _Making:
                 self.displaced[role] = None
 
 
-def _beyond(labels: Volume, seen: Volume) -> str:
-    """Return in words how much of the breasts the network does not see; "" if next to nothing."""
-    there, left = (_breasts_ml(one) for one in (labels, seen))
-    if there - left <= MOST_BEYOND * there:
-        return ""
-    return f"{there - left:.0f} of {there:.0f} ml of the breasts lie outside what the network sees"
+def _beyond(labels: Volume, seen: Volume, unfound: Collection[Laterality]) -> dict[Laterality, str]:
+    """Return in words how much of a breast the network does not see, if more than next to none."""
+    beyond = dict[Laterality, str]()
+    for side, region in LABEL_OF_SIDE.items():
+        there, left = (_ml(one, region) for one in (labels, seen))
+        if side not in unfound and there - left > MOST_BEYOND * there:
+            part = f"{there - left:.0f} of {there:.0f} ml"
+            beyond[side] = f"{part} of the {side.word} breast lie outside what the network sees"
+    return beyond
 
 
-def _breasts_ml(labels: Volume) -> float:
-    of_breasts = (BreastLabel.RIGHT_BREAST, BreastLabel.LEFT_BREAST)
-    count = sum(np.count_nonzero(np.isin(plane, of_breasts)) for plane in labels.array)
+def _ml(labels: Volume, region: BreastLabel) -> float:
+    count = sum(np.count_nonzero(plane == region) for plane in labels.array)
     return count * float(np.prod(labels.spacing)) / 1000
 
 

@@ -117,7 +117,14 @@ class Inference:
         """Run a model on what it reads at once."""
         slices = {role: len(volume) for role, volume in unit.volumes.items()}
         outputs = model.manifest.outputs
-        read = partial(score_in, unit=unit.key, outputs=outputs, volumes=slices)
+        read = partial(
+            score_in,
+            unit=unit.key,
+            outputs=outputs,
+            volumes=slices,
+            followed=unit.followed.keys(),
+            batch=model.manifest.image_batch,
+        )
         return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
 
     def picture(self, instance: Instance) -> Picture:

@@ -51,6 +51,7 @@ from node.inference.messages import (
 from node.inference.on_volumes import OnVolumes, on_volumes
 from node.inference.onnx import OnnxSession
 from node.inference.session import warm_up
+from node.inference.solid_messages import remark_of
 from node.logs import about, start_logging
 from node.logs.lines import LogForm
 from node.manifest import Manifest, SolidsOutput
@@ -142,14 +143,16 @@ class _Networks:
         on = on_volumes(slices, require_comparable(slices).stacks, phases)
         outputs = [read_output(one, answers, manifest, None, on) for one in manifest.outputs]
         outputs, unfollowed = self._followed(job, outputs, on, slices)
+        doubts = phases.region.doubts if phases.region else ()
         has_solids = any(isinstance(one, SolidsOutput) for one in manifest.outputs)
         return UnitScore(
             job.unit,
             tuple(outputs),
             displaced=phases.displaced,
             breasts=phases.breasts,
+            unread=phases.unread,
             stack=on.size if has_solids else None,
-            remarks=(*(phases.region.doubts if phases.region else ()), *unfollowed),
+            remarks=tuple(map(remark_of, (*doubts, *unfollowed))),
         )
 
     def _followed(

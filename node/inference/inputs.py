@@ -54,7 +54,9 @@ def _slice(of_file: Sequence[Slice], number: int | None) -> Slice:
 def prepared_phases(phases: Phases, manifest: Manifest) -> PreparedPhases:
     """Return what a network gets of phases; raise StudyError if it must not get it."""
     wanted = manifest.sees_region
-    prepared = prepare_phases(phases, manifest.operations, with_region=wanted)
+    # Of a breast that was not read whole, no triage may say that nothing is there.
+    triages = manifest.triage is not None and PRE_CONTRAST in phases
+    prepared = prepare_phases(phases, manifest.operations, with_region=wanted, with_unread=triages)
     domain = domain_of(manifest)
     _require_still(prepared, manifest.unit.most_displaced_mm)
     for role, one in prepared.volumes.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Typ
 
 from node import config, score_json
 from node.inference.line import Message
-from node.inference.solid_messages import require_of_volumes
+from node.inference.solid_messages import BREASTS, require_of_volumes
 from node.manifest import (
     BoxesOutput,
     ClassesOutput,
@@ -369,10 +369,13 @@ def score_in(
     unit: str,
     outputs: Sequence[Output],
     volumes: Mapping[str, int] | None = None,
+    followed: Collection[str] = (),
+    batch: int = 1,
 ) -> UnitScore | Failure:
     """Return the answer to a ScoreJob about a unit with this key, by a model with these outputs.
 
-    `volumes`: by role how many slices there are, of a unit of volumes.
+    `volumes`: by role how many slices there are, of a unit of volumes; `followed`: the names of
+    the phases whose signal is followed; `batch`: how many images are made of each volume.
     """
     head = _SCORED.validate_json(message.head)
     if isinstance(head, Failure):
@@ -390,7 +393,9 @@ def score_in(
     are_those = sorted(role for role, _ in score.displaced) == compared
     _require(are_those, "displacements of other phases than were read")
     _require(has_pre or score.breasts is None, "breasts that nobody looked for")
-    require_of_volumes(score, outputs, volumes or {})
+    is_once = score.unread in ((), *((side,) for side in BREASTS), BREASTS)
+    _require(is_once and (has_pre or not score.unread), "breasts that nobody looked for")
+    require_of_volumes(score, outputs, volumes or {}, followed, batch)
     return score
 
 

@@ -87,12 +87,15 @@ class OnVolumes:
         return marked[list(self.order)]
 
     def nearest_slice(self, of_grid: int, place: int) -> int | None:
-        """Return the slice that lies nearest to a plane of the tensor; None if they lie across."""
+        """Return the slice that lies nearest to a plane of the tensor.
+
+        None if they lie across, or it is beside them all, where the tensor was filled up.
+        """
         of_stack, stretch, first = self.axis(of_grid)
         if of_stack != 0:
             return None
-        at = min(max(int(np.floor(stretch * place + first + 0.5)), 0), self.size[0] - 1)
-        return self.order.index(at)
+        at = int(np.floor(stretch * place + first + 0.5))
+        return self.order.index(at) if 0 <= at < self.size[0] else None
 
 
 def on_volumes(

@@ -43,7 +43,10 @@ def score_solids(values: Float32, output: SolidsOutput, on: OnVolumes) -> Output
 def _sides(
     mask: Bools, output: SolidsOutput, on: OnVolumes
 ) -> Iterator[tuple[Laterality | None, Bools]]:
-    """Yield what is marked, breast by breast: by its label, else by its side of the midline."""
+    """Yield what is marked, breast by breast: by its label, else by its side of the midline.
+
+    Of a breast that was not read nothing is yielded: 0 ml would say that nothing is there.
+    """
     region = on.phases.region
     if output.split == "none" or region is None:
         yield None, mask
@@ -53,7 +56,8 @@ def _sides(
     labels = region.labels[mask]
     is_left = (is_left | (labels == BreastLabel.LEFT_BREAST)) & (labels != BreastLabel.RIGHT_BREAST)
     for side, of_side in ((Laterality.RIGHT, ~is_left), (Laterality.LEFT, is_left)):
-        if of_side.any() or region.midline.only in (None, side):
+        is_there = of_side.any() or region.midline.only in (None, side)
+        if is_there and side not in on.phases.unread:
             found = np.zeros_like(mask)
             found[tuple(places[of_side].T)] = True
             yield side, found

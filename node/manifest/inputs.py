@@ -117,6 +117,16 @@ class PhaseMoment(Section):
     within_s: Annotated[float, Field(gt=0, le=1800)]
     """Farther from that no phase is taken."""
 
+    @property
+    def earliest_s(self) -> float:
+        """When the middle of a phase may lie at the earliest."""
+        return self.middle_s - self.within_s
+
+    @property
+    def latest_s(self) -> float:
+        """When it may lie at the latest."""
+        return self.middle_s + self.within_s
+
 
 def view_called(name: str) -> View:
     """Return the view with a name such as "R MLO"."""
@@ -200,6 +210,12 @@ class ManifestUnit(GrownSection):
                 yield (role,), "missing: when? { middle_s = 150, within_s = 60 }"
             elif moment is not None and role not in self.roles:
                 yield (role,), f'has no effect: "{role}" is none of the roles'
+        if self.early and self.late and self.early.latest_s >= self.late.earliest_s:
+            yield (
+                ("late",),
+                f"expected all of it after {self.early.latest_s:g} s, when early ends, else one "
+                f"phase may be both; begins at {self.late.earliest_s:g} s",
+            )
         yield from self._amiss_in_leaving_out()
 
     def _amiss_in_leaving_out(self) -> Iterator[tuple[Place, str]]:

@@ -423,7 +423,7 @@ def test_a_score_of_an_earlier_ledger_is_read_and_written_with_the_word_that_cam
         '"depth_mm":null,"of_class":null}],"heat_map":null}]}'
     )
     assert score_json.loaded(text) == SCORE
-    since = ',"mirrored":[],"displaced":[],"stack":null,"remarks":[],"breasts":null}'
+    since = ',"mirrored":[],"displaced":[],"stack":null,"remarks":[],"breasts":null,"unread":[]}'
     of_output = '"heat_map":null,"solids":[],"deciding":null}'
     expected = f"{text[:-1]}{since}".replace('"heat_map":null}', of_output)
     assert score_json.dumped(SCORE).decode() == expected

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from mr_solid_models import enhancing_model
+from test_slices_through_the_pipeline import sliced
 
 from node import score_json
 from node.imaging.solid_bits import packed
 from node.inference.messages import answered, score_in
-from node.manifest import Model
+from node.inference.solid_messages import remark_of
+from node.manifest import Model, ScoreOutput
 from node.result import (
+    PERCENT,
     Code,
     DecidingSlice,
     Measurement,
@@ -60,7 +63,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def heard(score: UnitScore, model: Model, slices: dict[str, int] | None = None) -> Any:
     of = SLICES if slices is None else slices
     seen = replace(score, displaced=tuple(one for one in score.displaced if one[0] in of))
-    return score_in(answered(seen), "unit", model.manifest.outputs, of)
+    return score_in(answered(seen), "unit", model.manifest.outputs, of, ("post 1", "post 2"))
 
 
 def with_solids(*solids: SolidSaid) -> UnitScore:
@@ -75,6 +78,10 @@ def test_what_can_be_is_believed_and_comes_back_as_it_was(model: Model) -> None:
     assert heard(SCORE, model) == SCORE
     one_breast = with_solids(SOLIDS[0], SOLIDS[2])
     assert heard(one_breast, model) == one_breast
+    unread = replace(one_breast, unread=(LEFT,))
+    assert heard(unread, model) == unread
+    of_none = replace(with_solids(), unread=(RIGHT, LEFT))
+    assert heard(of_none, model) == of_none
     without = replace(
         SCORE, outputs=(*SCORE.outputs[:2], OutputScore()), displaced=(("early", 0.0),)
     )
@@ -133,7 +140,15 @@ def test_a_word_too_many_is_no_score() -> None:
         other(part=2),
         other(part=1),
         other(side=None),
+        other(ml=16.5),
+        other(ml=1e-5),
         other(percents=(("post 1", 1e9),)),
+        other(percents=(("post 1", 80.0), ("post 1", 80.0))),
+        other(percents=(("post 9", 80.0),)),
+        other(percents=(("", 80.0),)),
+        replace(SCORE, unread=(RIGHT,)),
+        replace(SCORE, unread=(LEFT, RIGHT)),
+        replace(SCORE, unread=(Laterality.BOTH,)),
         with_solids(*SOLIDS, MARKED),
         with_solids(*SOLIDS[::-1]),
         with_solids(*SOLIDS[:2]),
@@ -141,6 +156,7 @@ def test_a_word_too_many_is_no_score() -> None:
         replace(SCORE, stack=None),
         replace(SCORE, stack=(5, 5, 7)),
         replace(SCORE, stack=(6, 7, 5), outputs=(OutputScore(), *NUMBERS)),
+        replace(SCORE, remarks=("",)),
         replace(SCORE, remarks=("said\n",)),
         replace(SCORE, remarks=("x" * 400,)),
         replace(SCORE, remarks=("said",) * 40),
@@ -178,3 +194,29 @@ def test_a_part_of_phases_that_are_not_there_is_not_believed(model: Model) -> No
         heard(SCORE, model, {"pre": 6, "early": 6})
     with pytest.raises(ValueError, match="solids on other slices"):
         heard(SCORE, model, {})
+
+
+def test_only_a_slice_that_was_read_decides(tmp_path: Path) -> None:
+    model = sliced(tmp_path, "slices")
+    (output,) = model.manifest.outputs
+    assert isinstance(output, ScoreOutput)
+    numbers = tuple(Measurement(code.as_code(), 50.0, PERCENT) for code in output.codes)
+
+    def of(number: int) -> UnitScore:
+        said = OutputScore(numbers, deciding=DecidingSlice(number, 3))
+        return UnitScore("unit", (said,), displaced=(("post 1", 0.0),))
+
+    volumes, batch = {"pre": 24, "post 1": 24}, model.manifest.image_batch
+    last = of(batch - 1)
+    assert score_in(answered(last), "unit", (output,), volumes, batch=batch) == last
+    with pytest.raises(ValueError, match="a slice that is none"):
+        score_in(answered(of(batch)), "unit", (output,), volumes, batch=batch)
+
+
+def test_what_a_child_has_to_say_can_be_printed(model: Model) -> None:
+    words = "no right breast \u2013 " + "x" * 400
+    with pytest.raises(ValueError, match="a remark that cannot be printed"):
+        heard(replace(SCORE, remarks=(words,)), model)
+    said = remark_of(words)
+    assert said.startswith("no right breast ? xxx")
+    assert heard(replace(SCORE, remarks=(said,)), model).remarks == (said,)

@@ -81,6 +81,13 @@ def test_what_lies_on_what_was_filled_up_counts_for_nothing(model: Model, tmp_pa
     )
 
 
+def test_a_plane_beside_the_slices_lies_nearest_to_none_of_them(tmp_path: Path) -> None:
+    on = read(enhancing_model(tmp_path / "model", mm=4.0, size=(90, 70, 100)), tmp_path / "study")
+    covered = on.covered()[0].tolist()
+    assert {*covered} == {True, False}
+    assert [on.nearest_slice(0, place) is not None for place in range(90)] == covered
+
+
 def test_sides_are_those_of_labels_and_of_the_midline(model: Model, tmp_path: Path) -> None:
     on = read(model, tmp_path)
     assert on.phases.region is not None

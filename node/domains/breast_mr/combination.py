@@ -38,27 +38,33 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]
     """
     evaluations, unseen = list[Evaluation](), list[str]()
     breasts = dict.fromkeys(scores[unit.key].breasts for unit in units)
+    unread = dict.fromkeys(side for unit in units for side in scores[unit.key].unread)
+    unseen += [_UNREAD.format(side.word) for side in unread]
     remarks = [_SEEN[one] for one in breasts if one in _SEEN]
+    lain = solids_of(model, units, scores)
     for place, output in enumerate(model.manifest.outputs):
         of_output = [scores[unit.key].outputs[place] for unit in units]
         side = _SIDES.get(output.about or "")
         if side is not None and not breasts.keys() <= {side, Laterality.BOTH}:
             unseen += [_unseen(side, shown) for shown in breasts]
             continue
+        if side in unread:
+            continue
         if isinstance(output, ScoreOutput | ClassesOutput):
             evaluations += _said_of_exam(model, output, units, of_output)
             remarks += _deciding(model, output, units, of_output)
         elif isinstance(output, NumberOutput):
-            evaluations += _measured(model, output, units, of_output)
+            evaluations += _measured(model, output, units, of_output, _marked_slices(lain, side))
             remarks += _of_none(output, units, of_output)
-    lain = solids_of(model, units, scores)
     gaps = dict.fromkeys([*unseen, *(gap for unit in units for gap in lacking(model, unit))])
     return replace(
         lain,
         evaluations=tuple(evaluations),
         remarks=tuple(remarks),
         gaps=tuple(gaps),
-        missing=tuple(dict.fromkeys([*_phases_missing(model, units), *_sides_missing(breasts)])),
+        missing=tuple(
+            dict.fromkeys([*_phases_missing(model, units), *_sides_missing(breasts, unread)])
+        ),
     )
 
 
@@ -73,23 +79,42 @@ def _phases_missing(model: Model, units: Sequence[Unit]) -> Iterator[str]:
         yield from (f"post {at}" for at in range(1, expected or 0) if f"post {at}" not in read)
 
 
-def _sides_missing(breasts: Collection[Laterality | None]) -> Iterator[str]:
-    """Yield which breasts were not seen: of one alone nobody can say that the other has nothing."""
+def _sides_missing(
+    breasts: Collection[Laterality | None], unread: Collection[Laterality]
+) -> Iterator[str]:
+    """Yield which breasts were not read: of one alone nobody can say that the other has nothing."""
     for shown in breasts:
         if shown is None:
             yield "both breasts (which there are could not be seen)"
         elif shown is not Laterality.BOTH:
             yield from (name for name, side in _SIDES.items() if side is not shown)
+    yield from (name for name, side in _SIDES.items() if side in unread)
+
+
+def _marked_slices(lain: Combined, side: Laterality | None) -> tuple[str, ...]:
+    """Return the objects with the slices that say most about what counts of a breast."""
+    if lain.stack is None or side is None:
+        return ()
+    counted = [one for one in lain.solids if one.laterality is side and not one.is_left_out]
+    places = (place for one in counted for place in one.decisive)
+    return tuple(dict.fromkeys(lain.stack.slices[place][0] for place in places))
 
 
 def _measured(
-    model: Model, output: NumberOutput, units: Sequence[Unit], scores: Sequence[OutputScore]
+    model: Model,
+    output: NumberOutput,
+    units: Sequence[Unit],
+    scores: Sequence[OutputScore],
+    marked: tuple[str, ...],
 ) -> Iterator[Evaluation]:
-    """Yield the numbers, of each phase after contrast its own where they are read in turn."""
+    """Yield the numbers, of each phase after contrast its own where they are read in turn.
+
+    Each stands beside the slices that are marked in its breast, without any the middle ones.
+    """
     about, side = part_of(output, model.manifest.unit.of), _SIDES.get(output.about or "")
     for unit, score in zip(units, scores, strict=True):
         if score.measurements:
-            slices = _middle_slices(unit)
+            slices = marked or _middle_slices(unit)
             said = Evaluation(_number_label(output, unit), slices, score.measurements, side)
             yield replace(said, output=output.name, about=about)
 
@@ -158,12 +183,15 @@ _SEEN: Mapping[Laterality | None, str] = {
     Laterality.LEFT: "One breast only is seen in the images, the left one.",
     None: "Which breasts the images show could not be seen in them.",
 }
-_SIDE_WORDS = {Laterality.RIGHT: "right", Laterality.LEFT: "left"}
+_UNREAD = (
+    "The {} breast is missing: it was not found, or not all of it lies in what the network saw; "
+    "nothing is measured of it."
+)
 
 
 def _unseen(side: Laterality, shown: Laterality | None) -> str:
     why = "it could not be seen which there are" if shown is None else "it is not in the images"
-    return f"Nothing is said of the {_SIDE_WORDS[side]} breast: {why}."
+    return f"Nothing is said of the {side.word} breast: {why}."
 
 
 def _middle_slices(unit: Unit) -> tuple[str, ...]:
