@@ -88,7 +88,7 @@ def test_the_report_lists_slices_that_stand_for_volumes_and_says_which_phase_was
     assert (
         "Times rest on: injection by Contrast/Bolus Start Time, start by Acquisition Time" in said
     )
-    assert "Of it washout (signal falls)" in numbers(report)
+    assert "Of it washout (BI-RADS delayed phase)" in numbers(report)
 
 
 def test_an_exam_without_an_early_phase_is_refused_with_the_times_that_there_are(
