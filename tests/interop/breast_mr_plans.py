@@ -27,12 +27,12 @@ RIGHT = Body(
 """8 ml in one breast, 1.2 in the other."""
 
 SHAPES = {
-    Orientation.AXIAL: (48, 112, 152),
-    Orientation.OBLIQUE: (48, 112, 152),
+    Orientation.AXIAL: (57, 112, 152),
+    Orientation.OBLIQUE: (57, 112, 152),
     Orientation.SAGITTAL: (96, 76, 112),
     Orientation.CORONAL: (72, 76, 152),
 }
-"""Voxels of 3.5 x 2.2 x 2.2 mm."""
+"""Voxels of 3 to 3.5 x 2.2 x 2.2 mm."""
 LARGER = {
     Orientation.AXIAL: (85, 125, 170),
     Orientation.OBLIQUE: (85, 125, 170),

@@ -39,6 +39,8 @@ STEEP = 0.25
 falls below this share of the most: what enhances evenly, and less, is none."""
 THIN_MM = 3
 """What is thinner is taken for a vessel."""
+FEWEST = 5
+"""Of middles of such cubes, within 2 mm of one: where fewer fit, a vessel is blurred, or turns."""
 CHANGE = 0.1
 """Signal that rises late by more than this share of the early is persistent, that falls by more
 washes out; between is a plateau."""
@@ -67,6 +69,7 @@ def build_enhancement(size: tuple[int, int, int] = SIZE) -> onnx.ModelProto:
          float behind_skin = {{3.5}}, float right_alone = {{1.5}},
          float least = {{{LEAST}}}, float share = {{{PERCENT_ENHANCED / 100}}},
          float half = {{{HALF_WAY}}}, float steep = {{{STEEP}}},
+         float enough = {{{(FEWEST - 0.5) / 5**3}}},
          float of_centre = {{{1 + 9 * SHARPENED}}}, float of_around = {{{3 * SHARPENED}}},
          float voxel_ml = {{0.001}}, float tiny = {{1e-6}}, float zero = {{0}},
          float risen = {{{1 + CHANGE}}}, float fallen = {{{1 - CHANGE}}}>
@@ -238,7 +241,11 @@ def _thick() -> str:
     return f"""
       not_found = Sub(one, found)
       {_highest("near_not_found", "not_found", THIN_MM)}
-      core = Sub(one, near_not_found)
+      fitting = Sub(one, near_not_found)
+      {_mean("share_fitting", "fitting", 5)}
+      is_enough = GreaterOrEqual(share_fitting, enough)
+      enough_fit = Cast<to = 1>(is_enough)
+      core = Mul(fitting, enough_fit)
       {_highest("beside_core", "core", 3)}
       thick = Mul(beside_core, found)
     """
