@@ -184,7 +184,7 @@ def test_phases_without_a_frame_of_reference_are_doubted(model: Model, tmp_path:
         one.save_as(path)
     assert unit_of(model, paths).doubts.count(words) == 1
     result = analysed(model, paths, Told(), ScoresInMemory())
-    assert f"Exam: {words}." in result.statements
+    assert f"{words}: Exam." in result.statements
 
 
 def test_a_failure_is_told_once_not_of_each_slice(model: Model, paths: list[Path]) -> None:
