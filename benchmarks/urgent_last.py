@@ -133,9 +133,9 @@ def work(settings: Config, count: int) -> tuple[Watch, list[Seen], float]:
             watch.note(model.manifest.name, unit.instance.study_uid)
             return super().score(unit, model)
 
-        def picture(self, instance: Instance, frame: int | None = None) -> Picture:
+        def picture(self, instance: Instance) -> Picture:
             watch.note("picture", instance.study_uid)
-            return super().picture(instance, frame)
+            return super().picture(instance)
 
     with mock.patch("node.running.networks.Inference", Watched):
         node = App(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,12 @@ from node.domains.table import is_study_in_scope, told_of
 from node.errors import ConfigError, Held, OfNoStudy, Unreadable
 from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
-from node.manifest import Model
+from node.manifest import Manifest, Model
 from node.outputs import wording
 from node.outputs.report_set import Built, to_bytes
 from node.result import Evaluation, Finding, Result
 from node.store import dataset_digest
-from node.study import Instance, StudyVersion
+from node.study import Instance, Shown, StudyVersion
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class _Files:
         _sort(self.studies, instance, self.first.setdefault(instance.sop_uid, instance))
 
 
-def analyse_folder(
+def analyse_folder(  # noqa: PLR0913 - all but the first four by name or rarely
     paths: Sequence[Path],
     out_dir: Path,
     model: Model,
@@ -124,18 +124,22 @@ def analyse_folder(
     outputs: Sequence[str] = (),
     *,
     has_level_in_lists: bool = False,
+    settings: config.InferenceSettings | None = None,
+    others: Sequence[Manifest] = (),
 ) -> FolderOutcome:
     """Analyse every study among the files, and write its result objects to a folder of its own.
 
     What an earlier analysis wrote there is replaced. `outputs` are the kinds of object to build,
-    those of the default preset if there are none; `has_level_in_lists` as in `Pipeline`.
+    those of the default preset if there are none; `has_level_in_lists` as in `Pipeline`;
+    `settings` those of the child that runs the network, as usual if there are none; `others` what
+    else could be given for `model`: one that reads what this does not is named.
     """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
     read = _read(paths, on_read)
-    with Inference(config.InferenceSettings(), (model,)) as inference:
+    with Inference(settings or config.InferenceSettings(), (model,)) as inference:
         kinds = tuple(outputs) or config.presets()["default"]
         pipeline = Pipeline(
             inference,
@@ -146,7 +150,7 @@ def analyse_folder(
         )
         outcomes = [
             replace(
-                _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid),
+                _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid, others),
                 told=told_of([instance.shown for instance in study.instances]),
             )
             for study_uid, study in read.studies.items()
@@ -198,14 +202,20 @@ def _is_directory(path: Path) -> bool:
 
 
 def _analyse_study(
-    pipeline: Pipeline, model: Model, study_uid: str, study: _Study, folder: Path
+    pipeline: Pipeline,
+    model: Model,
+    study_uid: str,
+    study: _Study,
+    folder: Path,
+    others: Sequence[Manifest],
 ) -> StudyOutcome:
     if study.held:
         return _held(study_uid, study.held)
     shown = [instance.shown for instance in study.instances]
     if not is_study_in_scope(shown, model.manifest):
         why = why_out_of_scope(shown, [model.manifest])
-        return StudyOutcome(study_uid, f"out of scope of {model.manifest.name}", (why,))
+        details = (why, *_next_steps(shown, others))
+        return StudyOutcome(study_uid, f"out of scope of {model.manifest.name}", details)
     version = _version(study_uid, study)
     name = model.manifest.name
     try:
@@ -215,6 +225,12 @@ def _analyse_study(
     written, replaced = _write(objects, folder)
     words, details = _words(result), tuple(_details(result))
     return StudyOutcome(study_uid, words, details, written, replaced, len(result.analysed), result)
+
+
+def _next_steps(shown: Collection[Shown], others: Sequence[Manifest]) -> Iterator[str]:
+    """Yield which of the other models read a study, and how one is given."""
+    for name in sorted({one.name for one in others if is_study_in_scope(shown, one)}):
+        yield f"{name} reads it: --model {name}"
 
 
 def _held(study_uid: str, reason: str) -> StudyOutcome:
@@ -276,7 +292,8 @@ def _words(result: Result) -> str:
     findings = () if counted else result.findings  # of a detector there may be dozens
     subjects: list[Finding | Evaluation] = [*findings, *result.evaluations]
     numbers = [line for about in subjects for line in wording.in_brief(about)]
-    return "; ".join([*level, *counted, *numbers]) or wording.conclusion(result)
+    volumes = wording.volumes_in_brief(result)
+    return "; ".join([*level, *counted, *volumes, *numbers]) or wording.conclusion(result)
 
 
 def _details(result: Result) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import total_ordering
 
-from node.study import Laterality
+from node.study import Laterality, PhaseRead
 
 Point = tuple[float, float]
 
@@ -227,23 +227,13 @@ class Solid:
     """Places, from 0, of the slices of the stack that say most about it, the first most."""
     is_left_out: bool = False
     """A rule took it away from what is measured: it is reported and drawn, and counts nowhere."""
+    of_it: tuple[str, ...] = ()
+    """What the measurements behind the first are of, each in a word: "washout"; () if nothing says
+    that shorter than their concepts."""
     output: str = ""
     """The name that the manifest gives the output that says it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseRead:
-    """A phase of a dynamic series as a model has read it, and its times."""
-
-    role: str
-    """"pre", "early", "post 1"."""
-    name: str
-    """"pre", "post 2"."""
-    slices: int
-    middle_s: float | None
-    """The middle of its acquisition, in seconds after the injection; None if not known."""
-    rests_on: str
-    """What its time rests on, in words that may leave the node."""
+    site: Code | None = None
+    """The part of the body that it lies in; None of the breast that it is of, or not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +293,7 @@ class Result:
     """The same slices of the phase that shows the solids: pictures are of what it adds to `stack`.
     None if there is none."""
     solids: tuple[Solid, ...] = ()
+    """What counts first."""
     phases: tuple[PhaseRead, ...] = ()
     """Those that were read, in order."""
     curves: tuple[UptakeCurve, ...] = ()
@@ -341,6 +332,36 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class SolidSaid:
+    """Voxels that a network marked."""
+
+    part: int
+    """Place in the manifest's list of parts."""
+    side: Laterality | None
+    """Which breast; None of both."""
+    ml: float
+    """On the network's grid."""
+    bits: str
+    """As `Solid.bits`, on the slices of the phase before contrast, in their order."""
+    decisive: tuple[int, ...] = ()
+    """As `Solid.decisive`."""
+    percents: tuple[tuple[str, float], ...] = ()
+    """Where that is followed over time: of each phase after contrast, by its name, by how many
+    percent its mean signal exceeds that before contrast."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecidingSlice:
+    """Of a batch of slices the one whose answer stands for all."""
+
+    number: int
+    """From 0, of so many as the network reads."""
+    nearest: int | None
+    """The slice of the phase before contrast that lies nearest, from 0; None if these lie across
+    it, or it is beside them all."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutputScore:
     """What a network said at one of its outputs, in the coordinates and units of the image."""
 
@@ -350,6 +371,9 @@ class OutputScore:
     marks: tuple[Mark, ...] = ()
     """The surest, or largest, first."""
     heat_map: HeatMap | None = None
+    solids: tuple[SolidSaid, ...] = ()
+    """Part by part, the right side first."""
+    deciding: DecidingSlice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,5 +389,11 @@ class UnitScore:
     displaced: tuple[tuple[str, float | None], ...] = ()
     """Of phases by role: how far, in mm, the body lies from where it was before contrast; None if
     that could not be measured."""
+    stack: tuple[int, int, int] | None = None
+    """Slices, rows and columns of what solids lie on."""
+    remarks: tuple[str, ...] = ()
+    """What a reader should know of how it was prepared."""
     breasts: Laterality | None = None
     """Of phases: which breasts are seen in that before contrast; None if that cannot be seen."""
+    unread: tuple[Laterality, ...] = ()
+    """Breasts that are not found there, or of which a part lies outside of what the network saw."""

@@ -27,6 +27,8 @@ READERS = {
     "boxes": Part(1, ("node.inference.boxes:score_boxes",)),
     "classes": Part(1, ("node.inference.classes:score_classes",)),
     "score": Part(1, ("node.inference.whole_image:score_whole",)),
+    "number": Part(1, ("node.inference.number:read_number",)),
+    "solids": Part(1, ("node.inference.solids:score_solids",)),
     "heat map": Part(1, ("node.inference.whole_image:read_heat_map",)),
 }
 """What makes scores of a network's answer, by the kind of output in the manifest; heat map: by
@@ -97,7 +99,7 @@ VOLUME_MAKERS = {
 """What volumes pass besides: no part of the key of a score of images."""
 
 FORM = Part(
-    5,
+    6,
     (
         "node.result:UnitScore",
         "node.result:Mark",

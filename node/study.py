@@ -23,6 +23,11 @@ class Laterality(StrEnum):
     LEFT = "L"
     BOTH = "B"
 
+    @property
+    def word(self) -> str:
+        """What a sentence calls it."""
+        return {"R": "right", "L": "left", "B": "both"}[self]
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -149,6 +154,21 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseRead:
+    """A phase of a dynamic series as a model has read it, and its times."""
+
+    role: str
+    """"pre", "early", "post 1"."""
+    name: str
+    """"pre", "post 2"."""
+    slices: int
+    middle_s: float | None
+    """The middle of its acquisition, in seconds after the injection; None if not known."""
+    rests_on: str
+    """What its time rests on, in words that may leave the node."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """What a model reads at once, and one score is kept for.
 
@@ -161,8 +181,15 @@ class Unit:
     """What it is called in a result, plain ASCII: "R MLO"."""
     volumes: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)
     """By role the slices of each, in the order of space; none of what is of images."""
+    phases: tuple[PhaseRead, ...] = ()
+    """Of volumes: when each was acquired."""
     doubts: tuple[str, ...] = ()
     """What a reader of the result should know of it: "Compressed with loss"."""
+    followed: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)
+    """By name the slices of the phases in which it is measured how what was found follows the
+    contrast agent; none where nobody asks for that."""
+    followed_phases: tuple[PhaseRead, ...] = ()
+    """When these were acquired."""
 
     @property
     def instance(self) -> Instance:
@@ -178,7 +205,8 @@ class Unit:
     @property
     def sop_uids(self) -> tuple[str, ...]:
         """The SOP Instance UIDs, each once, in the order of its roles."""
-        frames = (frame for volume in self.volumes.values() for frame in volume)
+        volumes = (*self.volumes.values(), *self.followed.values())
+        frames = (frame for volume in volumes for frame in volume)
         instances = (*self.instances.values(), *(frame.instance for frame in frames))
         return tuple(dict.fromkeys(instance.sop_uid for instance in instances))
 
@@ -189,10 +217,19 @@ class Unit:
             return " ".join(self.sop_uids)
         slices = [
             [role, frame.instance.sop_uid, frame.number]
-            for role, volume in self.volumes.items()
+            for role, volume in self.all_volumes.items()
             for frame in volume
         ]
         return f"volumes {hashlib.sha256(json.dumps(slices).encode()).hexdigest()}"
+
+    @property
+    def _followed(self) -> list[tuple[str, tuple[Frame, ...]]]:
+        return [(f"followed {name}", volume) for name, volume in self.followed.items()]
+
+    @property
+    def all_volumes(self) -> dict[str, tuple[Frame, ...]]:
+        """All that a score of volumes depends on, by role and by what is followed."""
+        return {**self.volumes, **dict(self._followed)}
 
     @property
     def laterality(self) -> Laterality | None:

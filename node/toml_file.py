@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -98,6 +99,10 @@ def shown(value: object) -> str:
 
 def quoted(value: object) -> str:
     """Return a value as a file has it: text, numbers, lists of them."""
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(quoted, value))}]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -139,8 +141,12 @@ def uptake_model(
     missing: str = "refuse",
     before: str = "",
     rest: str = "",
+    words: Mapping[str, str] = MappingProxyType({}),
 ) -> Model:
-    """Write a package that gives a score of the first and last of some phases, and open it."""
+    """Write a package that gives a score of the first and last of some phases, and open it.
+
+    `words` are other words of the manifest for some of these.
+    """
     package = folder / name
     package.mkdir(parents=True)
     shape = ",".join(map(str, (1, len(roles), *size)))
@@ -168,6 +174,9 @@ def uptake_model(
         pixels=pixels,
         rest=rest,
     )
+    for old, new in words.items():
+        assert old in text
+        text = text.replace(old, new)
     (package / "manifest.toml").write_text(text, "utf-8")
     (package / "README.md").write_text("# Uptake\n\nA test.\n", "utf-8")
     return load_model(name, folder)

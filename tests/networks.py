@@ -37,8 +37,11 @@ class Network:
             return unit_score(unit.sop_uid, (score,))
         return unit_score(unit.sop_uid, marks=(Mark(OUTLINE, (AREA,)),))
 
-    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
+    def picture(self, instance: Instance) -> Picture:
         return Picture(np.full((332, 256), 99, np.uint8), 1.0)
+
+    def slice_pictures(self, frames: Sequence[Frame]) -> tuple[Picture, ...]:
+        raise AssertionError("this network reads images, and none of its results has slices")
 
     def volume_picture(
         self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]

@@ -32,7 +32,8 @@ __all__ = ["desk_of_node", "settings"]  # fixtures
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "breast-mr.md").read_text("utf-8")
 WORDS = " ".join(DOCUMENT.split())
 TABLE = Path(__file__).parent / "interop" / "mr_series.csv"
-BLOCKS = [block.splitlines() for block in re.findall(r"```text\n(.*?)```", DOCUMENT, re.DOTALL)]
+_OF_READING = DOCUMENT.partition("\n## What is reported of volumes\n")[0]
+BLOCKS = [block.splitlines() for block in re.findall(r"```text\n(.*?)```", _OF_READING, re.DOTALL)]
 BEGUN_AT = datetime(2026, 3, 3, 10, 15)
 
 

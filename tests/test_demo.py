@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import factories
 import numpy as np
 import packages
 import pytest
+from demonstrated import deliver, overview_of
 from factories import unit_score
 from outputs.drafts import report_set
 from pydicom import Dataset, dcmread
@@ -24,15 +24,13 @@ from node.cli.common import find_dicom
 from node.demo import page, run_demo
 from node.demo.board import why_in_words
 from node.dicom.header import read_header
-from node.dimse import Address, echo, send
+from node.dimse import Address, echo
 from node.domains.description import describe
 from node.domains.mammography.hanging import hanging
 from node.errors import ConfigError
-from node.ledger import DeliveryState, Mode
+from node.ledger import Mode
 from node.manifest import Model
 from node.outputs.case import Draft
-from node.outputs.report_set import to_bytes
-from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview
 from node.result import PERCENT, Code, Mark, Measurement, Priority, Result, Triage
 from node.study import Picture, StudyVersion
 from node.trial import exams
@@ -191,33 +189,6 @@ def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
     return result, report_set(draft)
 
 
-def overview_of(exam: Exam, result: Result, datasets: Sequence[Dataset]) -> StudyOverview:
-    model = ModelOverview("breast-area", "1.0.0", Mode.DELIVER, result, "outcome", "not assessed")
-    now = time.time()
-    return StudyOverview(
-        study_uid=exam.study_uid,
-        sender="modality",
-        state=Standing.DONE,
-        version=1,
-        reason="4/4 views",
-        images=exam.images,
-        views=tuple(exam.names.values()),
-        models=(model,),
-        deliveries=tuple(
-            DeliveryOverview(
-                "pacs", str(d.SOPInstanceUID), DeliveryState.SENT, None, now, None, None
-            )
-            for d in datasets
-        ),
-        history=((now, "received <4> images"),),
-        last_at=now - 5,
-        closed_at=now - 4,
-        done_at=now,
-        error=None,
-        held_because=None,
-    )
-
-
 def judged(
     sent: Sequence[Exam], folder: Path, spoil: Spoil = lambda datasets: None
 ) -> list[ExamOutcome]:
@@ -233,16 +204,6 @@ def judged(
     return [
         judge(exam, overview, kept, [model]) for exam, overview in zip(sent, overviews, strict=True)
     ]
-
-
-def deliver(datasets: Sequence[Dataset], folder: Path, pacs: Pacs) -> None:
-    folder.mkdir(parents=True)
-    paths = []
-    for number, dataset in enumerate(datasets):
-        paths.append(folder / f"{number}.dcm")
-        paths[-1].write_bytes(to_bytes(dataset))
-    outcomes = send(paths, Address(AE_TITLE, "127.0.0.1", pacs.port), "TEST")
-    assert {outcome.state for outcome in outcomes} == {DeliveryState.SENT}
 
 
 @pytest.fixture(scope="module")
@@ -372,12 +333,13 @@ def test_the_whole_demonstration_with_a_generated_exam(tmp_path: Path) -> None:
     console = Console(record=True, width=160)
     assert run_demo(tmp_path, console, is_generated=True) == 0
     text = console.export_text()
-    assert "All 30 expected objects arrived" in text
+    assert "All 35 expected objects arrived" in text
     assert (tmp_path / "index.html").is_file()
     log = (tmp_path / "node.log").read_text("utf-8")
     assert "is complete: quiet 7 s, none of R CC, L CC, R MLO, L MLO" in log
     assert "ERROR" not in log
     left = {folder.name: len(find_dicom(folder)) for folder in (tmp_path / "exams").iterdir()}
-    assert left == {"A": 4, "B": 4, "C": 3, "D": 1, "E": 4}
+    assert left == {"A": 4, "B": 4, "C": 3, "D": 1, "E": 4, "F": 49}
+    assert "F  R breast: 2.1 ml of generated lesions" in text
     assert not (tmp_path / "work").exists()
     assert run_demo(tmp_path, Console(quiet=True), is_generated=True) == 0

@@ -59,6 +59,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "models/README.md",
         "models/breast-area/README.md",
         "models/breast-density/README.md",
+        "models/breast-mr-enhancement/README.md",
         "models/breast-triage/README.md",
         "models/planted-disc/README.md",
         "docs/alarms.md",

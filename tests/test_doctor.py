@@ -19,6 +19,7 @@ import pytest
 import small_models
 from giving import GivingArchive
 from ledgers import EXCLUDED, STUDY, Desk
+from mr_models import uptake_model
 from packages import CLASSES, OUTPUT, package, write_package
 from peers import (
     BREAK_OFF,
@@ -993,6 +994,19 @@ def test_a_model_that_is_on_and_analyses_nothing_is_red_and_one_of_other_images_
     assert "breast-area analysed none of 4 generated images: magnification view" in red.words
     assert "`ai-node models check breast-area`" in red.remedy
     assert "small was not tried" in told.words
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_how_a_model_of_breast_mri_is_tried_is_told_as_it_gets_no_mammogram(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    uptake_model(tmp_path / "models")
+    models = [ChosenModel(name="uptake", mode="shadow")]
+    *_, told = check_exam(site(tmp_path, models=models, models_dir=tmp_path / "models"))
+    assert (told.state, "uptake was not tried" in told.words) == ("warning", True)
+    assert "`ai-node models check uptake` tries it on generated breast MRI" in told.remedy
 
 
 def test_a_trial_that_does_not_start_is_red_and_names_its_log(

@@ -53,7 +53,8 @@ def test_a_product_is_not_research(tmp_path: Path) -> None:
         (
             'kind = "mask"',
             'kind = "masc"',
-            '33: output.kind: expected "mask", "classes", "boxes", "score", "heat map", found',
+            '33: output.kind: expected "mask", "classes", "boxes", "score", "heat map", "number", '
+            '"solids", found',
         ),
         ('value = "D1", ', "", "38: output.difference.value: missing, add value = ..."),
         (

@@ -29,7 +29,9 @@ EXAMPLES = [block for block in re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE) if 
 
 
 BLOCKS = re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE)
-(SEVERAL_OUTPUTS,) = [block for block in BLOCKS if "[[outputs]]" in block]
+(SOLIDS,) = [block for block in BLOCKS if 'kind = "solids"' in block]
+(NUMBER,) = [block for block in BLOCKS if 'kind = "number"' in block]
+(SEVERAL_OUTPUTS,) = [b for b in BLOCKS if "[[outputs]]" in b and b not in (SOLIDS, NUMBER)]
 (VOLUMES,) = [block for block in BLOCKS if 'domain = "breast_mr"' in block]
 (SEVERAL_IMAGES,) = [block for block in BLOCKS if "[[inputs]]" in block and block != VOLUMES]
 TRIAGE = """
@@ -102,13 +104,15 @@ def test_the_example_of_several_images_gives_each_tensor_its_images() -> None:
     assert [one.shape((3, 64, 48)) for one in read.inputs] == [(2, 3, 64, 48)] * 2
 
 
-def of_volumes(example: str = VOLUMES) -> Manifest:
+def of_volumes(example: str = VOLUMES, outputs: str = "") -> Manifest:
     """Return the manifest that the example of volumes and the head of breast-area make up."""
     domain, _, tables = example.partition("[input]\n")
     score = SEVERAL_OUTPUTS.partition('[[outputs]]\nname = "places"')[0]
     score = score.replace('combine = { breast = "highest", exam = "highest" }\n', "")
     head = HEAD.partition("[input]\n")[0].replace('"measurement"', '"detection"')
-    return Manifest.model_validate(tomllib.loads(f"{domain}{head}[input]\n{tables}{score}"))
+    return Manifest.model_validate(
+        tomllib.loads(f"{domain}{head}[input]\n{tables}{outputs or score}")
+    )
 
 
 def test_the_example_of_volumes_says_what_the_page_says_of_it() -> None:
@@ -126,6 +130,23 @@ def test_the_example_of_volumes_says_what_the_page_says_of_it() -> None:
     one = VOLUMES.replace('["pre", "post 1", "post 2"]', '["post 1"]').replace("join", "# join")
     alone = of_volumes(one.replace('of = "pre"', 'of = "each"'))
     assert alone.inputs[0].shape(alone.image_shape) == (1, 1, 96, 256, 384)
+
+
+def test_the_example_of_solids_says_what_the_page_says_of_it() -> None:
+    late = VOLUMES.replace(
+        '"post 2"]\nmissing', '"late"]\nlate = { middle_s = 450, within_s = 60 }\nmissing'
+    )
+    late = late.replace('"post 2"', '"late"').replace("refuse", "blank")
+    left = NUMBER.replace("element = 0", "element = 1").replace('"R breast"', '"L breast"')
+    read = of_volumes(late, SOLIDS + NUMBER + left)
+    solids, right, _ = read.outputs
+    assert isinstance(solids, manifest.SolidsOutput) and isinstance(right, manifest.NumberOutput)
+    assert read.tensor_shapes == {"masks": (1, 3, 96, 256, 384), "ratios": (1, None)}
+    assert read.tensors_of_none == {"ratios"} and right.about == "R breast"
+    assert [part.left_out for part in solids.parts] == [False, False, True]
+    assert [part.of for part in solids.parts] == [None, solids.parts[0].label, None]
+    assert [code.value for code in read.looks_for] == ["ENHANCING"]
+    assert (read.is_followed, solids.followed) == (True, 0)
 
 
 def test_the_page_says_how_many_voxels_there_may_be_and_when_a_caution_is_printed() -> None:
@@ -165,6 +186,7 @@ SECTIONS = (
     *(manifest.MapOutput, manifest.ManifestUnit, manifest.InputTensor, manifest.Combination),
     *(manifest.Temperature, manifest.Platt, manifest.ManifestPoint, manifest.ManifestNegatives),
     *(manifest.ManifestTriage, manifest.BoxClass),
+    *(manifest.NumberOutput, manifest.SolidsOutput, manifest.SolidPart, manifest.PhaseMoment),
     *get_args(manifest.Operation),
 )
 

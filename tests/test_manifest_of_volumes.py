@@ -16,6 +16,12 @@ from node.manifest.inputs import OF_SLICES
 
 SIZE = PIXELS[PIXELS.index('[[pixels]]\nop = "size"') : PIXELS.index('[[pixels]]\nop = "perc')]
 ORIENT = '[[pixels]]\nop = "orient"\naxes = "HPL"\n'
+PERCENTILES = PIXELS[PIXELS.index('[[pixels]]\nop = "percentiles"') :].strip()
+SUBTRACT = '[[pixels]]\nop = "subtract"\n'
+RELATIVE = '[[pixels]]\nop = "relative enhancement"\nleast = 0.1\n'
+MIP = '[[pixels]]\nop = "mip"\nalong = "slices"\n'
+SLICES = '[[pixels]]\nop = "slices"\nalong = "slices"\ncount = 8\n'
+OF_EACH = ('of = "pre"', 'of = "each"')
 SPACING = '[[pixels]]\nop = "spacing"\nmm = [4, 4, 4]\n'
 
 
@@ -86,10 +92,53 @@ def test_what_was_not_said_is_not_part_of_what_a_score_depends_on(tmp_path: Path
         ([('modality = "MR"', 'modality = "MR"\nimplants = "analyse"')], "is of mammograms"),
         ([('of = "exam"', 'of = "breast"')], 'expected "exam": a breast MRI shows both breasts'),
         ([('missing = "refuse"', 'repeated = "last"')], "unit.repeated: is of mammograms"),
-        ([('["pre", "post 1"]', '["pre", "late"]')], "pre"),
+        ([('["pre", "post 1"]', '["pre", "late"]')], "unit.late: missing: when? {"),
         ([('["pre", "post 1"]', '["pre", "pre"]')], '"pre" is there twice'),
         ([('["pre", "post 1"]', '["pre", "R CC"]')], '"R CC" is no phase'),
         ([('join = "channels"', 'join = "concatenate"')], "only vectors are concatenated"),
+        ([('roles = ["pre", "post 1"]\nm', 'roles = ["pre", "region"]\nm')], "[[inputs]] name it"),
+        ([(SIZE, SIZE + SUBTRACT + SUBTRACT)], '"subtract" is there before; once is enough'),
+        ([(SIZE, SIZE + SUBTRACT + RELATIVE)], '"subtract" is there before; once is enough'),
+        (
+            [(SIZE, RELATIVE.replace("0.1", "2") + SIZE)],
+            "pixels.least: expected a number not above 1.0, found 2",
+        ),
+        ([(SIZE, MIP + SIZE)], '"mip" must stand behind "size"'),
+        ([(SIZE, SIZE + MIP + SUBTRACT)], '"subtract" must stand before "mip"'),
+        ([(SIZE, SIZE + MIP + SLICES)], '"mip" is there before; once is enough'),
+        (
+            [(SIZE, SIZE + SLICES), (PERCENTILES, ""), ('"channels"', '"batch"')],
+            'expected "channels": slices are the batch already',
+        ),
+        ([(SIZE, SIZE + SLICES.replace("8", "40"))], 'there are only 32 slices after "size"'),
+        ([(SIZE, SIZE.replace("96", '96\nabout = "lungs"'))], 'expected "volume" or "breasts"'),
+        (
+            [(SIZE, SIZE + MIP), (PERCENTILES, '[[pixels]]\nop = "z-score"\nover = "breasts"\n')],
+            "breasts are voxels: write it before they are gone",
+        ),
+        (
+            [('roles = ["pre", "post 1"]', 'roles = ["post 1"]'), (PERCENTILES, SUBTRACT)],
+            'of "pre", which is no role of [unit]',
+        ),
+        (
+            [
+                ('roles = ["pre", "post 1"]\nm', 'roles = ["post 1", "post 2"]\nm'),
+                ('roles = ["pre", "post 1"]\nj', 'roles = ["post 1", "post 2", "region"]\nj'),
+                (PERCENTILES, ""),
+            ],
+            '"region" needs "pre" among the roles of [unit]',
+        ),
+        (
+            [
+                ('roles = ["pre", "post 1"]\nj', 'roles = ["pre", "post 1", "region"]\nj'),
+                (PERCENTILES, MIP),
+            ],
+            '"region" is of voxels, and "mip" leaves none',
+        ),
+        (
+            [('roles = ["pre", "post 1"]\njoin = "channels"', 'roles = ["post 1"]'), OF_EACH],
+            'no input takes "pre" of [unit]',
+        ),
         (
             [('"breast_mr"', '"plain"'), ('"MR"', '"MR"\nbody_parts = ["BREAST"]')],
             '"signal" is of volumes: domain =',
@@ -102,6 +151,36 @@ def test_what_is_amiss_is_told(
 ) -> None:
     found = problems(tmp_path, *changes)
     assert any(expected in line for line in found), found
+
+
+def test_a_phase_that_others_are_compared_with_need_not_be_given_to_the_network(
+    tmp_path: Path,
+) -> None:
+    model = uptake_model(tmp_path)
+    path = model.folder / "manifest.toml"
+    text = path.read_text("utf-8").replace(
+        'roles = ["pre", "post 1"]\njoin = "channels"',
+        'roles = ["region", "post 1"]\njoin = "channels"',
+    )
+    for operation in (SUBTRACT, RELATIVE, '[[pixels]]\nop = "z-score"\nover = "breasts"\n'):
+        path.write_text(text.replace(PERCENTILES, operation), "utf-8")
+        assert load_model(model.manifest.name, tmp_path).manifest.inputs[0].roles[0] == "region"
+
+
+def test_images_of_volumes_have_the_shape_that_is_left(tmp_path: Path) -> None:
+    model = uptake_model(tmp_path)
+    path = model.folder / "manifest.toml"
+    text = path.read_text("utf-8")
+    channels = '[[pixels]]\nop = "channels"\ncount = 3\n'
+    for images, expected in (
+        (MIP, (1, 6, 48, 96)),
+        (MIP.replace('along = "slices"', 'along = "columns"'), (1, 6, 32, 48)),
+        (SLICES, (8, 6, 48, 96)),
+    ):
+        path.write_text(text.replace(PERCENTILES, images + channels), "utf-8")
+        manifest = load_model(model.manifest.name, tmp_path).manifest
+        (phases,) = manifest.inputs
+        assert phases.shape(manifest.image_shape, manifest.image_batch) == expected
 
 
 SIGNAL = '[[pixels]]\nop = "signal"\n'

@@ -11,6 +11,7 @@ import odd_classes
 import pytest
 from factories import L_CC, R_CC
 from mr_models import uptake_model
+from mr_studies import small_plan, written
 from outputs import drafts
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
@@ -20,8 +21,10 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
 )
+from typer.testing import CliRunner
 
 from node import identity, offline
+from node.cli import app
 from node.config import bundled_models_dir, presets
 from node.errors import ConfigError
 from node.manifest import Model, load_model
@@ -124,6 +127,18 @@ def test_a_knee_is_out_of_scope_of_a_model_of_the_breast_and_says_what_that_rest
     assert outcome.words == "out of scope of uptake"
     assert outcome.details == ("no model reads MR of KNEE: Body Part Examined",)
     assert outcome.written == ()
+
+
+def test_what_another_bundled_model_reads_is_told_with_how_to_give_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "Inference", lambda *_: contextlib.nullcontext())  # asked nothing
+    written(small_plan(shape=(2, 16, 16)), tmp_path / "exam")
+    said = CliRunner().invoke(
+        app, ["analyse", str(tmp_path / "exam"), "--out", str(tmp_path / "results")]
+    )
+    assert "out of scope of breast-area\n  no model reads MR\n" in said.output
+    assert "  breast-mr-enhancement reads it: --model breast-mr-enhancement\n" in said.output
 
 
 def test_a_study_nothing_of_which_can_be_read_is_answered(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from node.config import load_config
 from node.errors import ConfigError
 from node.inference.onnx import OnnxSession
 from node.inference.session import warm_up
-from node.manifest import BoxesOutput, Combination, Manifest, Model, ScoreOutput
+from node.manifest import BoxesOutput, ClassesOutput, Combination, Manifest, Model, ScoreOutput
 from node.trial import phantom
 
 EXAM = ("R CC", "L CC", "R MLO", "L MLO")
@@ -96,6 +96,7 @@ def guessed(folder: Path, graph: str) -> Manifest:
 def test_a_score_of_an_image_is_taken_for_one(tmp_path: Path) -> None:
     manifest = guessed(tmp_path, SCORE)
     [output] = manifest.outputs
+    assert isinstance(output, ScoreOutput)
     assert (output.kind, output.activation) == ("score", "sigmoid"), "it was negative on noise"
     assert output.combines == Combination(breast="highest", exam="highest")
     assert manifest.image_shape == (3, 512, 416)
@@ -141,6 +142,7 @@ def test_of_several_inputs_each_may_be_called_anything(tmp_path: Path) -> None:
 def test_several_numbers_are_taken_for_classes_and_softmax_is_asked_for(tmp_path: Path) -> None:
     manifest = guessed(tmp_path, CLASSES)
     [output] = manifest.outputs
+    assert isinstance(output, ClassesOutput)
     assert (output.kind, output.activation) == ("classes", "softmax")
     assert manifest.tensor_shapes == {"logits": (1, 4)}
     assert manifest.intended_use == "density"
@@ -264,10 +266,16 @@ def test_three_channels_may_be_normalised_by_a_number_each(tmp_path: Path) -> No
             "input 'x' is tensor(float) any x 64 x 48 x 3: export it with channels first (NCHW)",
         ),
         (
-            "(float[1,1,8,64,48] x) => (float[1,1,8,64,48] y) { y = Identity(x) }",
-            "no output has a form that a manifest has a word for: [1, n] of scores or classes",
+            "(float[1,1,8,64,48] x) => (float[1,1,64,48] y) "
+            "{ y = ReduceMean<axes = [2], keepdims = 0>(x) }",
+            "of volumes [1, parts, slices, rows, columns] of solids, as large as what it reads "
+            "(8 x 64 x 48) and of 32 parts at most, [1, 1] of a number, [1, n] of scores or",
         ),
         (of_joined("float[1,64,48,48,1]"), "with channels last begin the graph with a Transpose"),
+        (
+            of_joined("float[1,1,8,64,48]").replace(" x)", " region)").replace("(x,", "(region,"),
+            "a phase is missing",
+        ),
         (of_joined("float[2,3,8,64,48]"), "expected [1, phases, slices, rows, columns] or"),
         (of_joined("float[1,1,1,8,64,48]"), "or of volumes [1, phases, slices, rows, columns]"),
         (

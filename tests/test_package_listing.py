@@ -46,7 +46,10 @@ def test_every_folder_that_is_looked_into_is_listed(settings: Path, tmp_path: Pa
     assert list(below) == [str(tmp_path / "own"), str(BUNDLED)]
     assert below[str(tmp_path / "own")][0].startswith("  small 1.0.0, research, measurement")
     names = {line.split()[0] for line in below[str(BUNDLED)] if not line.startswith("    ")}
-    assert names == {"breast-area", "breast-density", "breast-triage", "planted-disc"}
+    assert names == {
+        *("breast-area", "breast-density", "breast-mr-enhancement"),
+        *("breast-triage", "planted-disc"),
+    }
 
 
 def test_a_folder_without_a_model_is_listed_too(settings: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from test_package_beginning import QUESTION, begun, call, guessed, of_joined
 
 from node.errors import NodeError
 from node.imaging.stack import stack_of
-from node.manifest import Model
+from node.manifest import Model, NumberOutput, SolidsOutput
 from node.manifest.inputs import OF_SLICES
 from node.packages import mr_exams
 from node.packages.checking import check_package
@@ -320,6 +321,73 @@ def test_an_input_for_each_phase_gets_one_role_each(tmp_path: Path) -> None:
         ("a", ("pre",)),
         ("b", ("post 1",)),
     ]
+
+
+OF_REGION = """(float[1,1,24,32,48] pre, float[1,1,24,32,48] early, float[1,1,24,32,48] late,
+        float[1,1,24,32,48] Region) => (float[1,2,24,32,48] masks, float[1,1] ratio) {
+    half = Constant<value_float = 0.5>()
+    bright = Greater(early, half)
+    breast = Greater(Region, half)
+    both = And(bright, breast)
+    first = Cast<to = 1>(both)
+    second = Cast<to = 1>(breast)
+    masks = Concat<axis = 1>(first, second)
+    more = Sub(late, pre)
+    row = Constant<value_ints = [1, -1]>()
+    all = Reshape(more, row)
+    ratio = ReduceMean<axes = [1]>(all)
+}"""
+
+
+def test_as_many_voxels_as_are_read_are_taken_for_solids_and_one_number_for_measured(
+    tmp_path: Path,
+) -> None:
+    manifest = guessed(tmp_path, OF_REGION)
+    solids, number = manifest.outputs
+    assert isinstance(solids, SolidsOutput) and isinstance(number, NumberOutput)
+    assert [part.label for part in solids.parts] == ["masks 1", "masks 2"]
+    assert manifest.intended_use == "measurement"
+    assert [(one.tensor, one.roles) for one in manifest.inputs] == [
+        ("pre", ("pre",)),
+        ("early", ("early",)),
+        ("late", ("late",)),
+        ("Region", ("region",)),
+    ]
+    assert manifest.unit.roles == ("pre", "early", "late"), "inputs called so are taken for it"
+    assert manifest.input.expected_phases is None, "what is told by time has no number"
+    found = findings(Model(tmp_path / "packages" / "own"))
+    assert found["network"][0] and found["exam"][0], found
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_solids_of_one_phase_lie_on_that_before_contrast(parts: int, tmp_path: Path) -> None:
+    many = ", ".join(["x"] * parts)
+    graph = (
+        f"""(float[1,1,D,H,W] x) => (float[1,{parts},D,H,W] y) {{ y = Concat<axis = 1>({many}) }}"""
+    )
+    manifest = guessed(tmp_path, graph)
+    [solids] = manifest.outputs
+    assert isinstance(solids, SolidsOutput) and len(solids.parts) == parts
+    assert (manifest.unit.roles, manifest.inputs[0].roles) == (("pre", "post 1"), ("post 1",))
+
+
+def test_two_numbers_of_volumes_may_be_one_of_each_breast(tmp_path: Path) -> None:
+    graph = """(float[1,2,8,16,24] x) => (float[1,2] y) {
+        y = ReduceMean<axes = [2, 3, 4], keepdims = 0>(x)
+    }"""
+    assert 'kind = "number", about = "R breast" and' in begun(tmp_path, graph)
+
+
+def test_the_manifest_of_volumes_offers_roles_by_time_and_speaks_of_no_mammogram(
+    tmp_path: Path,
+) -> None:
+    for number, graph in enumerate((of_joined("float[1,3,8,16,24]"), OF_REGION)):
+        (tmp_path / str(number)).mkdir()
+        text = begun(tmp_path / str(number), graph)
+        for offered in ("early = { middle_s", "late = { middle_s", '"each post"', "# optional = ["):
+            assert offered in text, offered
+        for word in ("MLO", "CC", "ammogra", "density", "mass"):
+            assert word not in re.sub("(?m)^sha256.*", "", text), word
 
 
 def test_a_begun_package_of_volumes_runs_once_its_questions_are_answered(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def test_a_study_that_is_named_is_told_from_what_its_objects_said_when_they_came
     result = call("studies", uid, "-c", settings)
     said = result.stdout.splitlines()
     assert [line for line in said if line.strip() in lines] == [f"  {line}" for line in lines]
+    (images,) = [line for line in said if line.split()[0] == "images"]
+    assert images.endswith(": 3 phases")
 
 
 def test_lists_are_as_before_and_ask_nothing_of_phases(
@@ -94,6 +96,8 @@ def test_lists_are_as_before_and_ask_nothing_of_phases(
     listed = call("studies", "-c", settings)
     assert "1 study" in listed.stdout
     assert "series" not in listed.stdout
+    (images,) = [line for line in listed.stdout.splitlines() if line.strip().startswith("images")]
+    assert images.endswith(": MR"), "which has no views to be named"
     (study,) = json.loads(call("studies", "-c", settings, "--json").stdout)
     assert "mri" not in study
 

@@ -269,7 +269,7 @@ def test_slices_with_more_between_them_than_they_show_are_doubted(tmp_path: Path
         one.save_as(path)
     study = analysed(paths, uptake_model(tmp_path / "models"), tmp_path)
     assert study.result is not None
-    assert "slices 10.6 mm apart, but 2.0 mm thick: Exam." in study.result.statements
+    assert "Exam: slices 10.6 mm apart, but 2.0 mm thick." in study.result.statements
 
 
 SIDES = """

@@ -62,6 +62,11 @@ def conclude(
         triage=triage,
         breasts=_breasts(scores[unit.key].breasts for unit in analysed if unit.volumes),
         pictured=tuple(_pictured(analysed)),
+        stack=combined.stack,
+        contrasted=combined.contrasted,
+        solids=combined.solids,
+        phases=tuple(dict.fromkeys(phase for unit in analysed for phase in unit.phases)),
+        curves=combined.curves,
     )
 
 
@@ -207,10 +212,15 @@ def _statements(
             statements.append(f"No {output.label} found on: {', '.join(empty)}.")
     statements += combined.remarks
     statements += _calibrations(model)
-    doubts = {unit.key: (*unit.doubts, *_turned(unit, scores[unit.key])) for unit in analysed}
+    doubts = {
+        unit.key: (*unit.doubts, *_turned(unit, scores[unit.key]), *scores[unit.key].remarks)
+        for unit in analysed
+    }
     for doubt in dict.fromkeys(doubt for of_unit in doubts.values() for doubt in of_unit):
         doubtful = ", ".join(unit.name for unit in analysed if doubt in doubts[unit.key])
-        statements.append(f"{doubt}: {doubtful}.")
+        # What is no sentence of its own stands behind what it is about.
+        of_whom = f"{doubtful}: {doubt}" if doubt[0].islower() else f"{doubt}: {doubtful}"
+        statements.append(f"{of_whom}.")
     for unit in analysed:
         statements += _displacements(unit, scores[unit.key])
     return [*statements, *combined.gaps]

@@ -34,7 +34,7 @@ from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
 from node.outputs.volume_panels import decisive_places
-from node.result import Pictured, Refusal, Result, SliceStack, UnitScore
+from node.result import Refusal, Result, SliceStack, UnitScore
 from node.study import (
     FormerReport,
     Frame,
@@ -69,14 +69,18 @@ class RunsNetworks(Protocol):
         """Run a model on what it reads at once."""
         ...
 
-    def picture(self, instance: Instance, frame: int | None = None, /) -> Picture:
-        """Return an image as a display shows it; of an object of many the frame, from 1."""
+    def picture(self, instance: Instance, /) -> Picture:
+        """Return an image as a display shows it."""
         ...
 
     def volume_picture(
         self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int], /
     ) -> VolumePicture:
         """Return slices of a phase, `after` if there is one, and what it adds to that before."""
+        ...
+
+    def slice_pictures(self, frames: Sequence[Frame], /) -> tuple[Picture, ...]:
+        """Return slices of several phases, all on one scale of grey."""
         ...
 
     def pixel_digest(self, path: Path, /) -> str:
@@ -318,7 +322,7 @@ def image_digest_of(unit: Unit) -> str:
         for role, image in unit.instances.items()
     ]
     digest_of = cache(slices_digest)  # an object of many frames is read once
-    for role, volume in unit.volumes.items():
+    for role, volume in unit.all_volumes.items():
         with naming_phase(role):
             images += [[role, digest_of(one.instance.path), one.number] for one in volume]
     return hashlib.sha256(json.dumps(images).encode()).hexdigest()
@@ -345,16 +349,24 @@ def _settings_digest(model: Model, provider: Provider) -> str:
 
 def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict[str, Picture]:
     """Return the pictures of the images that are shown, without those that cannot be drawn."""
-    shown: dict[str, list[Pictured]] = {}
-    for result in results:
-        alone = [Pictured("", sop_uid) for sop_uid in result.analysed]
-        for one in result.pictured or ([] if result.stack is not None else alone):
-            shown.setdefault(one.sop_uid, []).append(one)
+    pictured = {one.key: one for result in results for one in result.pictured}
+    alone = {
+        uid
+        for result in results
+        if result.stack is None and not result.pictured
+        for uid in result.analysed
+    }
     pictures = {}
     for instance in task.version.instances:
-        for one in shown.get(instance.sop_uid, ()):
-            with _left_out_at_last(task, f"picture of {one.key}"):
-                pictures[one.key] = pipeline.inference.picture(instance, one.frame)
+        if instance.sop_uid in alone:
+            with _left_out_at_last(task, f"picture of {instance.sop_uid}"):
+                pictures[instance.sop_uid] = pipeline.inference.picture(instance)
+    instances = {instance.sop_uid: instance for instance in task.version.instances}
+    frames = [Frame(instances[one.sop_uid], one.frame) for one in pictured.values()]
+    if frames:
+        with _left_out_at_last(task, f"pictures of slices, of {frames[0].instance.sop_uid} first"):
+            drawn = pipeline.inference.slice_pictures(frames)
+            pictures |= dict(zip(pictured, drawn, strict=True))
     return pictures
 
 

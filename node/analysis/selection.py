@@ -41,7 +41,11 @@ def select(
         refused=(*selection.refused, *contradictory),
     )
     wanted = model.manifest.unit
-    return domain_of(model.manifest).grouped(of_images, wanted, instances, headers)
+    chosen = domain_of(model.manifest).grouped(of_images, wanted, instances, headers)
+    if model.manifest.is_followed:
+        return chosen
+    unfollowed = (replace(unit, followed={}, followed_phases=()) for unit in chosen.units)
+    return replace(chosen, units=tuple(unfollowed))
 
 
 def _with_doubts(unit: Unit, header: Dataset, of_size: str) -> Unit:

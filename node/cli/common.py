@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -32,6 +34,7 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", show_default=True)
 ]
 CONFIG = Path("node.toml")
+_Step = TypeVar("_Step")
 
 
 def find_dicom(folder: Path, *, and_called_so: bool = False) -> list[Path]:
@@ -63,6 +66,22 @@ def progress(
     with Progress(*shown, console=err, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
+
+
+def working_on(what: str, steps: Iterable[_Step]) -> Iterator[_Step]:
+    """Yield each step; while it is waited for, show that work goes on, and for how long.
+
+    Nothing is shown while the step is printed, so that lines of the two do not mix.
+    """
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    coming = iter(steps)
+    while True:
+        with Progress(*columns, console=err, transient=True, redirect_stdout=False) as shown:
+            shown.add_task(what, total=None)
+            step = list(itertools.islice(coming, 1))
+        if not step:
+            return
+        yield step[0]
 
 
 def progress_with_time_left(

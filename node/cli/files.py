@@ -74,7 +74,8 @@ def analyse(
     """
     from node.config import bundled_models_dir, has_level_in_lists, presets
     from node.errors import ConfigError
-    from node.manifest import open_model
+    from node.manifest import Model, open_model
+    from node.manifest.package import package_folders
     from node.offline import analyse_folder
 
     with errors_as_messages():
@@ -90,6 +91,7 @@ def analyse(
                 advance,
                 presets()[preset],
                 has_level_in_lists=has_level_in_lists(preset),
+                others=[Model(one).manifest for one in package_folders(bundled_models_dir())],
             )
         for line in (*outcome.damaged, *outcome.of_no_study):
             err.print(line, markup=False, highlight=False, soft_wrap=True)

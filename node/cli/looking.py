@@ -21,6 +21,7 @@ from node.errors import NodeError
 from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
+    from node.domains.breast_mr.telling import ToldStudy
     from node.ledger import Ledger
     from node.overview import MessageOverview, Standing, StudyOverview
     from node.overview.health import Alarm
@@ -68,6 +69,7 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
     from node.config import RetentionSettings, load_config
     from node.overview import Wanted, each_wanted
     from node.overview.health import Alarm
+    from node.overview.mri import told_of_study
     from node.site import existing_ledger
     from node.store import Store
 
@@ -97,9 +99,9 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
                 raise typer.Exit(int(max(alarms)))
             count = 0
             for count, one in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
-                _print_study(one)
-                if study:
-                    _say_what_it_was_taken_for(one, ledger)
+                told = told_of_study(ledger, one) if study else None
+                _print_study(one, told)
+                _say_what_it_was_taken_for(told)
             if study and loaded.retention != RetentionSettings():
                 _say_why_not_removed(study, ledger)
     out.print(counted(count, "study", "studies"), highlight=False)
@@ -130,12 +132,10 @@ def _say_why_not_removed(study_uid: str, ledger: Ledger) -> None:
         out.print(f"  {'not removed':<12} {words}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _say_what_it_was_taken_for(study: StudyOverview, ledger: Ledger) -> None:
+def _say_what_it_was_taken_for(told: ToldStudy | None) -> None:
     """Say of an MRI what each series was taken for and why, and of each phase when it was taken."""
     from node.domains.breast_mr.telling import rows_told
-    from node.overview.mri import told_of_study
 
-    told = told_of_study(ledger, study)
     for name, words in () if told is None else rows_told(told):
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 
@@ -226,8 +226,11 @@ _TOOK = ("received_s", "waited_s", "analysed_s", "delivered_s")
 """How long each step took."""
 
 
-def _print_study(study: StudyOverview) -> None:
-    """Print where a study stands, in lines that no terminal is too narrow for."""
+def _print_study(study: StudyOverview, told: ToldStudy | None = None) -> None:
+    """Print where a study stands, in lines that no terminal is too narrow for.
+
+    `told` is what an MRI was taken for, where that was asked.
+    """
     from node.ledger import DeliveryState, Mode
     from node.outputs.wording import BY_DEMONSTRATION, refused_as_damaged
     from node.overview.next_step import next_step
@@ -236,7 +239,7 @@ def _print_study(study: StudyOverview) -> None:
     level += f" {BY_DEMONSTRATION}" if study.is_demonstration else ""
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}{level}", highlight=False)
     lines = [("level", _level_in_words(study))] if study.level or study.level_words else []
-    lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study)}")]
+    lines += [("images", f"{study.images} of {study.sender}: {_shown_in_words(study, told)}")]
     lines += [("accession", study.accession_number)] if study.accession_number else []
     lines += [("came", _times_in_words(study))]
     lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
@@ -345,10 +348,17 @@ def _level_in_words(study: StudyOverview) -> str:
     return f"{words}{of_former}, last image {time_passed} ago"
 
 
-def _views_in_words(study: StudyOverview) -> str:
-    """Return each view once, with how many images show it, and how many show none."""
+def _shown_in_words(study: StudyOverview, told: ToldStudy | None) -> str:
+    """Return each view once, with how many images show it, and how many show none.
+
+    Of an MRI, which has none, how many phases; where that was not asked, that it is one.
+    """
+    from node.domains.breast_mr.telling import phases_in_brief
+
+    if not study.views and told is not None:
+        return phases_in_brief(told)
     if not study.views:
-        return "no views"
+        return "MR" if "MR" in study.modalities else "no views"
     counts = Counter(study.views)
     names = [f"{view} ({n})" if n > 1 else view for view, n in counts.items()]
     without = study.images - len(study.views)

@@ -147,9 +147,10 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
 
     For example: `ai-node train my-triage images/ --labels labels.csv`; or, of a collection as it is
     published, `ai-node train lesions cbis-ddsm/ --collection cbis-ddsm`. The table is that of
-    `ai-node evaluate`. Women are dealt into folds; a network of each fold is measured on women whom
-    it never saw, and printed. The package has the network, its manifest with calibration and
-    operating points, a card with figures, reference answers, and the recipe, which makes it again.
+    `ai-node evaluate`; of breast MRI, by a recipe, a line is of a study. Women are dealt into
+    folds; a network of each fold is measured on women whom it never saw, and printed. The package
+    has the network, its manifest with calibration and operating points, a card with figures,
+    reference answers, and the recipe, which makes it again.
 
     Needs the optional group `training` (torch). A GPU is used where there is one; two CPU cores do
     for a small set. Stopped, the same command goes on where it was. docs/train.md leads from a

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
+from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out, working_on
 
 if TYPE_CHECKING:
     from node.manifest import Model
@@ -52,15 +52,16 @@ def check_model(
 
     Its answers must be repeatable, differ for different images, and have the form that the
     manifest says; where `reference/` holds answers, they must be those. Also on every other device
-    that ONNX Runtime can use here, how far its answers differ from those of the CPU. Exit code 0
-    only if every check is passed.
+    that ONNX Runtime can use here, how far its answers differ from those of the CPU. Of volumes it
+    may take minutes. Exit code 0 only if every check is passed.
     """
     from node.config import models_dirs_here
     from node.packages.checking import check_package
 
     is_ok = True
     with errors_as_messages():
-        for finding in check_package(_opened(model, config), files, models_dirs_here(config)):
+        checks = check_package(_opened(model, config), files, models_dirs_here(config))
+        for finding in working_on("Checking", checks):
             word = "[green]ok    [/green]" if finding.is_ok else "[red]FAILED[/red]"
             out.print(f"{word} {finding.what:<10} ", end="", highlight=False)
             out.print(finding.words, markup=False, highlight=False, soft_wrap=True)

@@ -358,7 +358,7 @@ def demo(
     ] = Path("demo-results"),
     phantom: Annotated[bool, typer.Option(help="Use generated images, not real ones.")] = False,
 ) -> None:
-    """Show the whole node at work: a modality sends mammograms, a PACS receives the results.
+    """Show the whole node at work: mammograms and a breast MRI go in, a PACS receives the results.
 
     Needs no configuration and no other program. The exams it sent stay in `exams/` there, for
     `ai-node send`. Exit code 0 only if every expected object arrived and was read back.

@@ -1,7 +1,8 @@
 """The node between a simulated modality and a receiving PACS, all in one process.
 
-`run_demo` sends five exams, shows what happens to them and which is to be read first, and checks
-that every result that had to come back did. What it leaves behind is a folder to look at.
+`run_demo` sends five exams of mammograms and a breast MRI, shows what happens to them and which is
+to be read first, and checks that every result that had to come back did. What it leaves behind is a
+folder to look at.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rich.table import Table
 from node.app import App
 from node.config import Config
 from node.demo import page
-from node.demo.board import Board, in_reading_order
+from node.demo.board import Board, as_shown, in_reading_order
 from node.dimse import Address, SendOutcome, send
 from node.errors import ConfigError, DeliveryError
 from node.logs import log_to
@@ -31,6 +32,7 @@ from node.manifest import load_model
 from node.overview import Standing, StudyOverview, study_overviews
 from node.trial.checks import ExamOutcome, judge
 from node.trial.exams import Exam, find_films, fresh_run, write_exams
+from node.trial.mri import write_mri
 from node.trial.pacs import AE_TITLE, Pacs
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ MARKER = ".ai-node-demo"
 """A file in every folder the demonstration made: only such a folder is emptied again."""
 
 
-MODELS = ("breast-area", "planted-disc")
+MODELS = ("breast-area", "planted-disc", "breast-mr-enhancement")
 
 
 NODE, MODALITY_AE = "DEMO_NODE", "DEMO_MODALITY"
@@ -98,7 +100,8 @@ def run_demo(out: Path, console: Console, *, is_generated: bool = False) -> int:
         console.width = max(console.width, 150)  # a log can take the whole line
     women = None if is_generated else find_films()
     _introduce(console, is_generated=women is None)
-    exams = write_exams(folders.exams, fresh_run(), women)
+    run = fresh_run()
+    exams = [*write_exams(folders.exams, run, women), write_mri(folders.exams, run)]
     with log_to(folders.out / "node.log"), Pacs(folders.pacs) as pacs:
         config = _config(folders.work / "state", pacs.port)
         overviews = _play(config, exams, console)
@@ -137,12 +140,14 @@ def _empty(out: Path) -> None:
 
 def _introduce(console: Console, *, is_generated: bool) -> None:
     images = (
-        "Images: a generated phantom exam."
+        "Images: generated; they show nobody."
         if is_generated
-        else "Images: films of two women (CBIS-DDSM, CC BY 3.0) under invented DEMO identities."
+        else "Images: films of two women (CBIS-DDSM, CC BY 3.0) under invented DEMO identities, "
+        "and a generated MRI."
     )
     console.print(
-        "[bold]A node, a modality that sends five exams, and a PACS that receives the results.[/]"
+        "[bold]A node, a modality that sends five exams of mammograms and a breast MRI, and a PACS "
+        "that receives the results.[/]"
     )
     console.print(f"[bold yellow]{page.DEMONSTRATION}[/]")
     console.print(f"{images} Everything stays on this machine.\n", style="dim", highlight=False)
@@ -219,7 +224,7 @@ def _send(exam: Exam, to: Address, board: Board) -> None:
     def count(outcome: SendOutcome) -> None:
         nonlocal sent
         sent += outcome.state == "sent"
-        board.tell(exam, f"modality sent {sent} of {exam.images}")
+        board.tell(exam, f"modality sent {as_shown(sent, exam)} of {exam.images}")
 
     for pause_s, paths in exam.bursts:
         if pause_s > 1:
@@ -241,6 +246,9 @@ def _conclude(
     console.print(show(page.TO_READ, [page.cells_to_read(outcome) for outcome in outcomes]))
     console.print("[bold]What became of each[/]")
     console.print(show(page.HEADINGS, [page.cells(outcome) for outcome in outcomes]))
+    for outcome in outcomes:
+        for line in page.truth_in_words(outcome):
+            console.print(f"{outcome.exam.plan.letter}  {line}", soft_wrap=True, highlight=False)
     for outcome in outcomes:
         for fault in outcome.faults:
             console.print(f"[red]{outcome.exam.plan.letter}: {escape(fault)}[/]", soft_wrap=True)

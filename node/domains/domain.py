@@ -12,7 +12,7 @@ from node.imaging.grey import Float32
 from node.imaging.grid import PlaneGrid, Points
 from node.imaging.visibility import Hidden
 from node.manifest import Input, Manifest, ManifestUnit, Model
-from node.result import Evaluation, Refusal, UnitScore
+from node.result import Evaluation, Refusal, SliceStack, Solid, UnitScore, UptakeCurve
 from node.study import Instance, Shown, Unit, View
 
 
@@ -57,6 +57,12 @@ class Combined:
     """Sentences on what the model would have read, and could not."""
     missing: tuple[str, ...] = ()
     """What it would have read and could not, each in a word or two: "R MLO"."""
+    stack: SliceStack | None = None
+    """What solids lie on."""
+    contrasted: SliceStack | None = None
+    """The same slices of the phase that shows them."""
+    solids: tuple[Solid, ...] = ()
+    curves: tuple[UptakeCurve, ...] = ()
 
 
 class Domain(Protocol):

@@ -9,7 +9,16 @@ from enum import StrEnum
 
 from node.evaluation.collection import LabelledImage
 from node.evaluation.running import AnsweredExam
-from node.manifest import BoxesOutput, Manifest, MapOutput, MaskOutput, Output, view_called
+from node.manifest import (
+    BoxesOutput,
+    Manifest,
+    MapOutput,
+    MaskOutput,
+    NumberOutput,
+    Output,
+    SolidsOutput,
+    view_called,
+)
 from node.result import Evaluation, Priority, Result
 from node.study import Laterality
 
@@ -73,15 +82,21 @@ def outputs_of(manifest: Manifest) -> dict[str, Output]:
     return {
         one.name: one
         for one in reversed(manifest.outputs)  # of two sides of one thing the first
-        if not isinstance(one, MapOutput)
+        if not isinstance(one, MapOutput | NumberOutput | SolidsOutput)
         and not (isinstance(one, MaskOutput) and one.regions == "largest")
     }
 
 
 def cases_of(answered: AnsweredExam, manifest: Manifest) -> Iterator[LabelledCase]:
-    """Yield the cases of an exam: its images, and of mammograms its breasts and the exam itself."""
+    """Yield the cases of an exam: its images, and of mammograms its breasts and the exam itself.
+
+    Of breast MRI there is the exam alone.
+    """
     exam = answered.exam
     reader = _Reader(answered, manifest)
+    if manifest.domain == "breast_mr":
+        yield reader.case(CaseAbout.EXAM, f"exam {exam.number}", exam.images)
+        return
     for image in exam.images:
         yield reader.case(CaseAbout.IMAGE, f"line {image.row.line}", [image])
     if manifest.domain != "mammography":
@@ -184,6 +199,9 @@ class _Reader:
         result, line = self.answered.result, image.row.line
         if line in self.answered.refused or result is None:
             return self.answered.refused.get(line, "not given to the model")
+        if image.study is not None:
+            reasons = dict.fromkeys(refusal.reason for refusal in result.refused)
+            return "" if result.analysed else "; ".join(reasons) or OUT_OF_SCOPE
         sop_uid = self.answered.sop_uids[line]
         if sop_uid in result.analysed:
             return ""

@@ -1,6 +1,7 @@
 """Rows of a table -> exams: which images a ward would have had together, and what each is.
 
 A DICOM object is used as it is, and must say nothing else than its row; an exam is a DICOM study.
+Of breast MRI a row is a whole study, in a folder.
 An image file needs a row that says what it shows; an exam is a patient. The column `exam` overrules
 both.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from node.domains.description import describe
 from node.errors import Unreadable
 from node.evaluation.as_dicom import TAKEN_AT, Picturing, as_dicom, require_grey
 from node.evaluation.labels import LabelRow, LabelTable, refuse
+from node.evaluation.study_folders import StudyFolder, study_in
 from node.identity import disagreement, identity_of, is_own
 from node.manifest import Input, Manifest
 from node.store import dataset_digest
@@ -39,6 +41,8 @@ class LabelledImage:
     identity: str = ""
     side: Laterality | None = None
     projection: str = ""
+    study: StudyFolder | None = None
+    """Of a row that is of a whole study."""
 
     @property
     def is_dicom(self) -> bool:
@@ -49,6 +53,11 @@ class LabelledImage:
     def exam(self) -> str:
         """What tells exams of one patient apart."""
         return self.row.exam or self.study_uid
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """Whose its objects say they are."""
+        return frozenset({self.identity}) if self.study is None else self.study.identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ def collect(
     images, problems = list[LabelledImage](), list[str]()
     for row in table.rows:
         try:
-            image = _looked_at(row)
+            image = _looked_at(row, of_studies=manifest.domain == "breast_mr")
         except Unreadable as error:
             problems.append(table.problem(row, f"{row.path}: {error}"))
         else:
@@ -90,8 +99,15 @@ def collect(
     ]
 
 
-def _looked_at(row: LabelRow) -> LabelledImage:
+def _looked_at(row: LabelRow, *, of_studies: bool) -> LabelledImage:
+    if of_studies != row.path.is_dir():
+        is_what = "is no folder" if of_studies else "is a folder"
+        of_what = "the folder of a study" if of_studies else "an image"
+        raise Unreadable(f"{is_what}, expected {of_what}: a line for each of these")
     try:
+        if of_studies:
+            study = study_in(row.path)
+            return LabelledImage(row, study.study_uid, study.sop_uid, study=study)
         if not is_part10(row.path):
             require_grey(row.path)
             return LabelledImage(row, side=row.side, projection=row.projection)
@@ -153,7 +169,7 @@ def _why_held(images: Sequence[LabelledImage]) -> str:
     studies = defaultdict[str, set[str]](set)
     for image in images:
         if image.is_dicom:
-            studies[image.study_uid].add(image.identity)
+            studies[image.study_uid] |= image.identities
     return next(filter(None, map(disagreement, studies.values())), "")
 
 
@@ -164,21 +180,29 @@ class GivenExam:
     version: StudyVersion | None
     """None if none of its images can be taken."""
     sop_uids: Mapping[int, str]
-    """By the line of the table."""
+    """By the line of the table; of a study that of one of its objects."""
     refused: Mapping[int, str]
     """Why an image cannot be taken, by the line of the table."""
     highest_of_16_bits: int | None = None
     """The highest value of the image files that use, as far as anybody said, all 16 bits."""
+    studies: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """The SOP Instance UIDs of each row that is of a study, by the line of the table."""
 
 
 def given(exam: LabelledExam, wanted: Input, folder: Path) -> GivenExam:
     """Return an exam as the pipeline takes it; image files become objects in a folder."""
     instances, sop_uids, refused = list[Instance](), dict[int, str](), dict[int, str]()
-    highest, damaged = list[int](), 0
+    highest, damaged, studies = list[int](), 0, dict[int, tuple[str, ...]]()
     for image in exam.images:
         line = image.row.line
         path = image.row.path
         try:
+            if image.study is not None:
+                of_study = _instances(image.study)
+                instances += of_study.values()
+                damaged += image.study.damaged
+                sop_uids[line], studies[line] = image.sop_uid, tuple(of_study)
+                continue
             if not image.is_dicom:
                 path = folder / f"{line}.dcm"
                 highest += _saved(image, wanted, path)
@@ -203,7 +227,16 @@ def given(exam: LabelledExam, wanted: Input, folder: Path) -> GivenExam:
             installation="evaluation",
             damaged=damaged,
         )
-    return GivenExam(version, sop_uids, refused, max(highest, default=None))
+    return GivenExam(version, sop_uids, refused, max(highest, default=None), studies)
+
+
+def _instances(study: StudyFolder) -> dict[str, Instance]:
+    """Return the objects of a study by SOP Instance UID; one that is there twice counts once."""
+    found = dict[str, Instance]()
+    for path in study.paths:
+        instance = _instance(path)
+        found.setdefault(instance.sop_uid, instance)
+    return found
 
 
 def _saved(image: LabelledImage, wanted: Input, target: Path) -> list[int]:

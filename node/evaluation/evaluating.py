@@ -97,11 +97,6 @@ def evaluate_model(
         raise NodeError(
             f"{manifest.name} measures; there is nothing in it that a label could judge"
         )
-    if manifest.unit.is_of_volumes:
-        raise NodeError(
-            f"{manifest.name} reads volumes, each of many slices, and a table of labels has a line "
-            "for each image: it cannot be evaluated here yet; `ai-node analyse` runs it on exams"
-        )
     table = settings.table
     _require_columns_to_group_by(table, settings.by)
     truth = read_truth(table, outputs_of(manifest), settings.positive)

@@ -1,5 +1,7 @@
 """A table of labelled images (CSV) -> rows, or a ConfigError with one line per problem.
 
+Of breast MRI a row is of a study, and its path the folder of that.
+
 A line reads `labels.csv:12: side: expected R or L, found "X"`. Columns that mean nothing here are
 there to break the figures down by.
 """
@@ -39,7 +41,7 @@ _SIDES = {
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """What the table says of one image."""
+    """What the table says of one image, or of a study in a folder."""
 
     line: int
     path: Path
@@ -191,7 +193,7 @@ def _row(line: int, values: Mapping[str, str], folder: Path) -> tuple[LabelRow |
         if not values[name]
     ]
     path = folder / values["path"]
-    if values["path"] and not path.is_file():
+    if values["path"] and not (path.is_file() or path.is_dir()):
         problems.append(f"path: there is no file {path}")
     read = dict[str, Any]()
     for column, (name, how, expected) in _READERS.items():

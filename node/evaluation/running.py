@@ -174,7 +174,10 @@ def _lines_trained_on(
     paths = {instance.sop_uid: instance.path for instance in taken.version.instances}
     found = set[int]()
     for line, sop_uid in taken.sop_uids.items():
-        with contextlib.suppress(StudyError, ModelError):  # then the model will not read it either
-            if inference.pixel_digest(paths[sop_uid]) in trained_on:
-                found.add(line)
+        for one in taken.studies.get(line, (sop_uid,)):
+            # What cannot be read the model will not read either.
+            with contextlib.suppress(StudyError, ModelError):
+                if inference.pixel_digest(paths[one]) in trained_on:
+                    found.add(line)
+                    break
     return frozenset(found)

@@ -170,11 +170,11 @@ def _axes(turns: Turns) -> Coordinates:
     return np.array([c * left + s * head, back, c * head - s * left])
 
 
-def _body(means: Float32) -> Bools:
-    """Return what is brighter than air: split in two where logarithms divide best (Otsu 1979).
+def air_below(means: Float32) -> float:
+    """Return the signal that parts air from body: where logarithms divide best (Otsu 1979).
 
-    Logarithms, because fat that is suppressed is nearer to air than to what is bright. What is
-    alone among its neighbours, or missing among them, follows most of them.
+    Logarithms, because fat that is suppressed is nearer to air than to what is bright. Raises
+    StudyError of an image of one tone.
     """
     floor = max(float(np.percentile(means, 99)) / 500, 1e-6)
     levels = np.log(np.maximum(means, floor))
@@ -187,10 +187,18 @@ def _body(means: Float32) -> Bools:
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = sums / below - (sums[-1] - sums) / above
     between = np.nan_to_num(below * above * apart**2)
-    return _boxed(levels > edges[1 + int(np.argmax(between))]) > 0.5
+    return float(np.exp(edges[1 + int(np.argmax(between))]))
 
 
-def _boxed(mask: Bools) -> Float32:
+def _body(means: Float32) -> Bools:
+    """Return what is brighter than air.
+
+    What is alone among its neighbours, or missing among them, follows most of them.
+    """
+    return share_around(means > air_below(means)) > 0.5
+
+
+def share_around(mask: Bools) -> Float32:
     """Return the share of a mask within one cell along each axis, the outermost repeated."""
     share = np.pad(mask.astype(np.float32), 1, mode="edge")
     share = share[:-2] + share[1:-1] + share[2:]

@@ -55,11 +55,16 @@ class Voxels:
 
 def voxels_of(solid: Solid, stack: SliceStack) -> Voxels:
     """Return the voxels of a solid; raise ValueError if they are not those of its stack."""
-    count = len(stack.slices) * stack.rows * stack.columns
+    return voxels_of_bits(solid.bits, len(stack.slices), stack.rows, stack.columns)
+
+
+def voxels_of_bits(text: str, slices: int, rows: int, columns: int) -> Voxels:
+    """Return the voxels of a stack of so many slices; raise ValueError if they are not its."""
+    count = slices * rows * columns
     length = (count + 7) // 8
     try:
         expanding = zlib.decompressobj()
-        content = expanding.decompress(base64.b64decode(solid.bits, validate=True), length + 1)
+        content = expanding.decompress(base64.b64decode(text, validate=True), length + 1)
     except (zlib.error, binascii.Error) as error:
         raise ValueError("voxels that cannot be read") from error
     if len(content) != length or not expanding.eof:
@@ -67,4 +72,4 @@ def voxels_of(solid: Solid, stack: SliceStack) -> Voxels:
     bits = np.frombuffer(content, np.uint8)
     if count % 8 and bits[-1] >> (count % 8):
         raise ValueError("voxels behind the last slice")
-    return Voxels(bits, len(stack.slices), stack.rows, stack.columns)
+    return Voxels(bits, slices, rows, columns)

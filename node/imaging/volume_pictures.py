@@ -6,7 +6,6 @@ One phase or two are there at a time, as volumes of float32 (`volume`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from node.imaging.resampling import resized
 from node.imaging.signal_scale import one_scale
 from node.imaging.stack import Stack, require_one_grid, stack_of
 from node.imaging.standard_view import axial_projection
-from node.imaging.volume import Slice, signal_of, slices_of, volume_of
+from node.imaging.volume import Slice, signal_of, volume_of
 from node.study import LONGEST_SIDE_PX, Picture, VolumePicture
 
 _DARKEST, _BRIGHTEST = 1.0, 99.7
@@ -26,13 +25,17 @@ _SAMPLED = 4
 """Percentiles are of every so manieth row and column: noise there is enough of."""
 
 
-def frame_picture(path: Path, number: int) -> Picture:
-    """Return a slice of an object of many, counted from 1, each on its own scale of grey."""
-    slices = slices_of(path)
-    if not 1 <= number <= len(slices):
-        raise StudyError(f"an object of {len(slices)} frames, of which none is {number}")
-    signal = signal_of(slices[number - 1])
-    return _picture(signal, *_window(signal))
+def slice_pictures(slices: Sequence[Slice]) -> VolumePicture:
+    """Return slices of several phases, by their places here, in one window: they are compared.
+
+    It is that of the one whose signal goes highest; a window of its own would make each phase as
+    bright as the others. Raises StudyError where their values cannot be compared.
+    """
+    one_scale(one.scale for one in slices)
+    signals = [signal_of(one) for one in slices]
+    window = max(map(_window, signals), key=lambda ends: ends[1])
+    pictures = {place: _picture(signal, *window) for place, signal in enumerate(signals)}
+    return VolumePicture(pictures, None)
 
 
 def volume_picture(

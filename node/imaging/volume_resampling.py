@@ -74,6 +74,15 @@ def resampled_volume(values: Float32, axes: Sequence[Axis]) -> Float32:
     return made
 
 
+def nearest_of(labels: NDArray[np.uint8], axes: Sequence[Axis]) -> NDArray[np.uint8]:
+    """Return labels along other axes: each that of the voxel that is nearest, the later of two."""
+    places = []
+    for there, axis in zip(labels.shape, axes, strict=True):
+        at = np.floor(axis.first + axis.ratio * np.arange(axis.count) + 0.5)
+        places.append(np.clip(at, 0, there - 1).astype(np.intp))
+    return labels[np.ix_(*places)]
+
+
 def _along(plane: NDArray[np.floating], axis: Axis) -> NDArray[np.float64]:
     """Return a plane whose first axis is another."""
     made = np.zeros((axis.count, plane.shape[1]))

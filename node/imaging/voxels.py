@@ -8,33 +8,33 @@ coarse copy against which displacement is measured.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from highdicom import Volume, VolumeGeometry
 from numpy.typing import NDArray
 
 from node.errors import StudyError
+from node.imaging.breast_region import LABEL_OF_SIDE, BreastLabel, BreastRegion, breast_region
 from node.imaging.grey import Float32
-from node.imaging.midline import midline_of
+from node.imaging.midline import Midline, midline_of
 from node.imaging.motion import coarse, displacement_of
 from node.imaging.signal_scale import ScaleSource, one_scale
 from node.imaging.stack import Stack, require_one_grid, stack_of
 from node.imaging.volume import Slice, volume_of
-from node.imaging.volume_resampling import axis_of, resampled_count, resampled_volume
-from node.manifest import pixels as words
-from node.manifest.voxels import (
-    MOST_VOXELS,
-    OrientAxes,
-    Percentiles,
-    Signal,
-    VolumeSize,
-    VoxelSpacing,
+from node.imaging.voxel_steps import (
+    KeptOfPre,
+    done,
+    images_of,
+    kept_of,
+    labels_after,
+    labels_of_images,
 )
+from node.manifest import pixels as words
+from node.manifest.inputs import REGION
+from node.manifest.voxels import Mip, Slices, VolumeSize, needs_pre, needs_region
 from node.study import PRE_CONTRAST, Laterality
 
 Phases = Mapping[str, Sequence[Slice]]
@@ -46,9 +46,24 @@ class PreparedVolume:
     """What the network gets of a phase."""
 
     tensor: Float32
-    """Shape (1, 1, slices, rows, columns)."""
+    """Shape (1, 1, slices, rows, columns), or of images made of it (images, channels, height,
+    width)."""
     grid: VolumeGeometry
-    """Where its voxels lie: (slice, row, column) to mm of the patient's coordinates (LPS)."""
+    """Where its voxels lie, or lay before images were made: (slice, row, column) to mm of the
+    patient's coordinates (LPS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRegion:
+    """Where the breasts are, on the grid of what the network gets."""
+
+    labels: NDArray[np.uint8]
+    """`BreastLabel` of each voxel, shape (slices, rows, columns)."""
+    tensor: Float32
+    """The same as the network gets it."""
+    midline: Midline
+    doubts: tuple[str, ...]
+    """What a reader should know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,17 @@ class PreparedPhases:
     cannot be measured. Nothing where there is no phase before contrast."""
     breasts: Laterality | None
     """Which breasts are seen before contrast; None if that cannot be seen."""
+    region: PreparedRegion | None = None
+    """None if nobody asked for it."""
+    unread: tuple[Laterality, ...] = ()
+    """Breasts of which nothing can be said: not found, or more of one than MOST_BEYOND lies outside
+    of what the network sees. Nothing if nobody asked."""
+
+    @property
+    def tensors(self) -> dict[str, Float32]:
+        """What the network may get, by the names that inputs have for it."""
+        tensors = {role: one.tensor for role, one in self.volumes.items()}
+        return tensors if self.region is None else {**tensors, REGION: self.region.tensor}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +120,32 @@ def require_comparable(phases: Phases) -> Stored:
     return Stored({role: stacks[role] for role in phases}, source, stacks[first].geometry)
 
 
-def prepare_phases(phases: Phases, operations: words.Operations) -> PreparedPhases:
+def prepare_phases(
+    phases: Phases,
+    operations: words.Operations,
+    *,
+    with_region: bool = False,
+    with_unread: bool = False,
+) -> PreparedPhases:
     """Return what the network gets of each phase; raise StudyError, naming the phase.
 
     All lie where the first does: else a late digit of a header would turn, or cut, one of them
-    otherwise than the others.
+    otherwise than the others. `with_region`: where the breasts are is wanted, too, whether or not
+    an operation looks at it. `with_unread`: which of them are not read, too; where that cannot be
+    seen, both.
     """
     stored = require_comparable(phases)
-    _require_pre(phases, operations)
-    making = _Making(operations, stored.geometry)
+    with_region |= any(map(needs_region, operations))
+    if PRE_CONTRAST not in phases and (with_region or any(needs_pre(operations))):
+        raise StudyError("there is no phase before contrast, by which the others are prepared")
+    making = _Making(operations, stored.geometry, with_region, with_unread)
     made = dict[str, PreparedVolume]()
     for role in _pre_first(phases):
         with naming_phase(role):
             made[role] = making.of(role, phases[role])
     in_order = {role: made[role] for role in phases}
-    return PreparedPhases(in_order, tuple(making.displaced.items()), making.breasts)
+    displaced = tuple(making.displaced.items())
+    return PreparedPhases(in_order, displaced, making.breasts, making.region, making.unread)
 
 
 @contextmanager
@@ -120,14 +157,12 @@ def naming_phase(phase: str) -> Iterator[None]:
         raise type(error)(f"{phase}: {error}") from error
 
 
+MOST_BEYOND = 0.01
+"""A breast of which a larger share lies outside of what the network sees is not measured."""
+
+
 def _pre_first(phases: Phases) -> list[str]:
     return sorted(phases, key=lambda role: role != PRE_CONTRAST)
-
-
-def _require_pre(phases: Phases, operations: words.Operations) -> None:
-    needs = any(isinstance(one, Percentiles) and one.of == PRE_CONTRAST for one in operations)
-    if needs and PRE_CONTRAST not in phases:
-        raise StudyError("there is no phase before contrast, by whose signal the others are scaled")
 
 
 @dataclass(slots=True)
@@ -137,12 +172,16 @@ class _Making:
     operations: words.Operations
     geometry: VolumeGeometry
     """Of them all."""
+    with_region: bool
+    with_unread: bool
     displaced: dict[str, float | None] = field(default_factory=dict)
     breasts: Laterality | None = None
+    region: PreparedRegion | None = None
+    unread: tuple[Laterality, ...] = ()
     _before: Volume | None = None
     """The phase before contrast, coarse."""
-    _scales_of_pre: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """Its percentiles, by the place of the operation."""
+    _kept: dict[int, KeptOfPre] = field(default_factory=dict)
+    """What operations look at beside a phase, by their places."""
 
     def of(self, role: str, slices: Sequence[Slice]) -> PreparedVolume:
         """Return what the network gets of a phase; its own resolution is let go."""
@@ -150,15 +189,56 @@ class _Making:
         if role == PRE_CONTRAST:
             self.breasts = _breasts_in(volume)
         self._measure(role, coarse(volume))
-        for place, one in enumerate(self.operations):
-            if isinstance(one, Percentiles):
-                volume = _scaled(volume, self._scale(role, place, one, volume))
-            else:
-                volume = _STEPS[type(one)](volume, one)
-        tensor = np.ascontiguousarray(volume.array[np.newaxis, np.newaxis], dtype=np.float32)
+        if role == PRE_CONTRAST:
+            volume = self._first(volume)
+        else:
+            for place, one in enumerate(self._of_volumes):
+                volume = done(volume, one, self._kept.get(place, KeptOfPre()), is_pre=False)
         frame_of_reference = volume.frame_of_reference_uid
         grid = VolumeGeometry(volume.affine, volume.shape, "PATIENT", frame_of_reference)
-        return PreparedVolume(tensor, grid)
+        return PreparedVolume(images_of(volume.array, self._of_images), grid)
+
+    def _first(self, volume: Volume) -> Volume:
+        """Prepare the phase before contrast, and keep what operations look at of it."""
+        found = self._region(volume)
+        labels = whole = None if found is None else found.labels
+        for place, one in enumerate(self._of_volumes):
+            kept = self._kept[place] = kept_of(volume, labels, one)
+            volume = done(volume, one, kept, is_pre=True)
+            if labels is not None:
+                whole = labels if isinstance(one, VolumeSize) else whole
+                labels = labels_after(labels, one, kept)
+        if found is not None and labels is not None and whole is not None:
+            beyond = _beyond(whole, labels, found.unfound)
+            doubts = (*found.doubts, *beyond.values())
+            self.unread = tuple(one for one in LABEL_OF_SIDE if one in {*found.unfound, *beyond})
+            tensor = labels_of_images(labels.array, self._of_images)
+            self.region = PreparedRegion(labels.array, tensor, found.midline, doubts)
+        return volume
+
+    def _region(self, volume: Volume) -> BreastRegion | None:
+        """Return where the breasts are, if somebody asks; raise StudyError if that must be seen."""
+        try:
+            return breast_region(volume) if self.with_region or self.with_unread else None
+        except StudyError:
+            if self.with_region:
+                raise
+            self.unread = tuple(LABEL_OF_SIDE)
+            return None
+
+    @property
+    def _of_volumes(self) -> words.Operations:
+        return self.operations[: self._flattened]
+
+    @property
+    def _of_images(self) -> words.Operations:
+        return self.operations[self._flattened :]
+
+    @property
+    def _flattened(self) -> int:
+        """The place of the operation that makes images of a volume; behind the last if none."""
+        flat = (at for at, one in enumerate(self.operations) if isinstance(one, Mip | Slices))
+        return next(flat, len(self.operations))
 
     def _measure(self, role: str, volume: Volume) -> None:
         if role == PRE_CONTRAST:
@@ -169,19 +249,21 @@ class _Making:
             except StudyError:
                 self.displaced[role] = None
 
-    def _scale(
-        self, role: str, place: int, one: Percentiles, volume: Volume
-    ) -> tuple[float, float]:
-        if one.of == PRE_CONTRAST and role != PRE_CONTRAST:
-            return self._scales_of_pre[place]
-        low, high = (float(x) for x in np.percentile(volume.array, [one.low, one.high]))
-        if low >= high:
-            raise StudyError(
-                f"nothing to be seen: {one.low:g} % and {one.high:g} % of its voxels do not exceed "
-                f"the same signal, {low:.6g}"
-            )
-        self._scales_of_pre[place] = low, high
-        return low, high
+
+def _beyond(labels: Volume, seen: Volume, unfound: Collection[Laterality]) -> dict[Laterality, str]:
+    """Return in words how much of a breast the network does not see, if more than next to none."""
+    beyond = dict[Laterality, str]()
+    for side, region in LABEL_OF_SIDE.items():
+        there, left = (_ml(one, region) for one in (labels, seen))
+        if side not in unfound and there - left > MOST_BEYOND * there:
+            part = f"{there - left:.0f} of {there:.0f} ml"
+            beyond[side] = f"{part} of the {side.word} breast lie outside what the network sees"
+    return beyond
+
+
+def _ml(labels: Volume, region: BreastLabel) -> float:
+    count = sum(np.count_nonzero(plane == region) for plane in labels.array)
+    return count * float(np.prod(labels.spacing)) / 1000
 
 
 def _breasts_in(volume: Volume) -> Laterality | None:
@@ -190,80 +272,3 @@ def _breasts_in(volume: Volume) -> Laterality | None:
         return midline_of(volume).only or Laterality.BOTH
     except StudyError:
         return None
-
-
-def _scaled(volume: Volume, scale: tuple[float, float]) -> Volume:
-    low, high = scale
-    return _of_numbers(volume, lambda plane: np.clip((plane - low) / (high - low), 0, 1))
-
-
-def _of_numbers(
-    volume: Volume, change: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-) -> Volume:
-    """Return other numbers in the same places, slice by slice in 64 bits."""
-    made = np.empty(volume.shape, np.float32)
-    for at, plane in enumerate(volume.array):
-        made[at] = change(plane.astype(np.float64))
-    return volume.with_array(made)
-
-
-def _orient(volume: Volume, one: OrientAxes) -> Volume:
-    return volume.to_patient_orientation(one.axes)
-
-
-def _respace(volume: Volume, one: VoxelSpacing) -> Volume:
-    sizes = list(zip(volume.shape, volume.spacing, one.mm, strict=True))
-    counts = [resampled_count(*size) for size in sizes]
-    if math.prod(counts) > MOST_VOXELS:
-        many, mm = " x ".join(map(str, counts)), " x ".join(f"{mm:g}" for mm in one.mm)
-        raise StudyError(f"{many} voxels of {mm} mm are more than 512 MiB")
-    axes = [axis_of(*size) for size in sizes]
-    values = resampled_volume(volume.array, axes)
-    firsts, ratios = [axis.first for axis in axes], [axis.ratio for axis in axes]
-    return _placed(volume, values, firsts, ratios)
-
-
-def _resize(volume: Volume, one: VolumeSize) -> Volume:
-    wanted = (one.slices, one.rows, one.columns)
-    values = np.full(wanted, one.fill, np.float32)
-    into, out_of, firsts = [], [], []
-    for there, length in zip(volume.shape, wanted, strict=True):
-        cut, before = max(there - length, 0) // 2, max(length - there, 0) // 2
-        kept = min(there, length)
-        out_of.append(slice(cut, cut + kept))
-        into.append(slice(before, before + kept))
-        firsts.append(float(cut - before))
-    values[tuple(into)] = volume.array[tuple(out_of)]
-    return _placed(volume, values, firsts, [1.0, 1.0, 1.0])
-
-
-def _placed(
-    volume: Volume, values: Float32, firsts: Sequence[float], ratios: Sequence[float]
-) -> Volume:
-    """Return values whose first voxel lies there in the volume, in so many of its steps."""
-    within = np.diag([*ratios, 1.0])
-    within[:3, 3] = firsts
-    return Volume(values, volume.affine @ within, "PATIENT", volume.frame_of_reference_uid)
-
-
-def _normalise(volume: Volume, one: words.Normalise) -> Volume:
-    (subtract,), (divide,) = one.subtract, one.divide
-    return _of_numbers(volume, lambda plane: (plane - subtract) / divide)
-
-
-def _z_score(volume: Volume, one: words.ZScore) -> Volume:
-    values = volume.array
-    mean = sum(float(plane.sum(dtype=np.float64)) for plane in values) / values.size
-    squares = sum(float(((plane.astype(np.float64) - mean) ** 2).sum()) for plane in values)
-    deviation = max(math.sqrt(squares / values.size), one.least_deviation)
-    return _of_numbers(volume, lambda plane: (plane - mean) / deviation)
-
-
-_STEPS: Mapping[type[words.Operation], Callable[[Volume, Any], Volume]] = {
-    Signal: lambda volume, _: volume,
-    OrientAxes: _orient,
-    VoxelSpacing: _respace,
-    VolumeSize: _resize,
-    words.Normalise: _normalise,
-    words.ZScore: _z_score,
-}

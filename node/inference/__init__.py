@@ -40,6 +40,7 @@ from node.inference.messages import (
     ScoreJob,
     Setup,
     ShownFrame,
+    SlicesPictureJob,
     VolumePictureJob,
     asked,
     digest_in,
@@ -114,13 +115,21 @@ class Inference:
 
     def score(self, unit: Unit, model: Model) -> UnitScore:
         """Run a model on what it reads at once."""
-        outputs, roles = model.manifest.outputs, tuple(unit.volumes)
-        read = partial(score_in, unit=unit.key, outputs=outputs, roles=roles)
+        slices = {role: len(volume) for role, volume in unit.volumes.items()}
+        outputs = model.manifest.outputs
+        read = partial(
+            score_in,
+            unit=unit.key,
+            outputs=outputs,
+            volumes=slices,
+            followed=unit.followed.keys(),
+            batch=model.manifest.image_batch,
+        )
         return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
 
-    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
-        """Return an image as a display shows it; of an object of many the frame, from 1."""
-        return self._ask(PictureJob(instance.path, instance.sop_uid, frame), picture_in)
+    def picture(self, instance: Instance) -> Picture:
+        """Return an image as a display shows it."""
+        return self._ask(PictureJob(instance.path, instance.sop_uid), picture_in)
 
     def volume_picture(
         self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
@@ -133,6 +142,13 @@ class Inference:
         job = VolumePictureJob(first, last, tuple(places), before[0].instance.sop_uid)
         read = partial(volume_picture_in, places=job.places, has_projection=bool(last))
         return self._ask(job, read)
+
+    def slice_pictures(self, frames: Sequence[Frame]) -> tuple[Picture, ...]:
+        """Return slices of several phases, all on one scale of grey."""
+        shown = tuple(ShownFrame(one.instance.path, one.number) for one in frames)
+        job = SlicesPictureJob(shown, frames[0].instance.sop_uid)
+        read = partial(volume_picture_in, places=range(len(shown)), has_projection=False)
+        return tuple(self._ask(job, read).slices.values())
 
     def pixel_digest(self, path: Path, sop_uid: str = "") -> str:
         """Return a digest of an object's decoded pixels, "" if it has none; needs no model.

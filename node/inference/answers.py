@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from node.imaging.image import Image
 from node.inference.boxes import score_boxes
 from node.inference.classes import score_classes
 from node.inference.mask import score_mask
+from node.inference.number import read_number
+from node.inference.on_volumes import OnVolumes
+from node.inference.slices import score_slices
+from node.inference.solids import score_solids
 from node.inference.whole_image import read_heat_map, score_whole
 from node.manifest import (
     BoxesOutput,
@@ -20,8 +25,10 @@ from node.manifest import (
     Manifest,
     MapOutput,
     MaskOutput,
+    NumberOutput,
     Output,
     ScoreOutput,
+    SolidsOutput,
 )
 from node.result import OutputScore
 
@@ -36,28 +43,76 @@ class OnImage:
 
 
 def read_output(
-    output: Output, answers: Mapping[str, Float32], manifest: Manifest, on: OnImage | None
+    output: Output,
+    answers: Mapping[str, Float32],
+    manifest: Manifest,
+    on: OnImage | None,
+    volumes: OnVolumes | None = None,
 ) -> OutputScore:
     """Return what a network says at one of its outputs; raise ModelError if it says nothing."""
     values = answers[output.tensor][0]
     match output:
-        case ClassesOutput():
-            return score_classes(activated(values, output.activation), output)
-        case ScoreOutput():
-            score = score_whole(activated(values, output.activation), output)
+        case NumberOutput() | SolidsOutput():
+            assert volumes is not None, "a manifest has these of volumes alone"
+            return _of_volumes(values, output, volumes)
+        case ClassesOutput() | ScoreOutput():
+            score = _of_all(answers[output.tensor], output, manifest, volumes)
             return score if on is None else _with_map(score, output, answers, manifest, on)
-        case MapOutput():
+        case _:
             assert on is not None, "a manifest has no places on several images"
+            return _of_places(values, output, answers, manifest, on)
+
+
+def _of_places(
+    values: Float32,
+    output: MapOutput | BoxesOutput | MaskOutput,
+    answers: Mapping[str, Float32],
+    manifest: Manifest,
+    on: OnImage,
+) -> OutputScore:
+    match output:
+        case MapOutput():
             return _with_map(OutputScore(), output, answers, manifest, on)
         case BoxesOutput():
-            assert on is not None, "a manifest has no places on several images"
             scores = activated(values[:, 4], output.activation)
             rows = np.concatenate((values[:, :4], scores[:, None], values[:, 5:]), axis=1)
             return score_boxes(rows, output, manifest, on.grid, on.image.spacing_mm)
         case MaskOutput():
-            assert on is not None, "a manifest has no places on several images"
             mask, spacing_mm = activated(values[0], output.activation), on.image.measured_spacing_mm
             return score_mask(mask, output, manifest, on.grid, spacing_mm)
+
+
+def _of_all(
+    values: Float32,
+    output: ScoreOutput | ClassesOutput,
+    manifest: Manifest,
+    volumes: OnVolumes | None,
+) -> OutputScore:
+    """Return what is said of all that was read: of one answer, or of one for each slice."""
+    each = partial(_of_one, output)
+    if output.over_slices is None:
+        return each(values[0])
+    return score_slices(values, output, manifest, volumes, each)
+
+
+def _of_one(output: ScoreOutput | ClassesOutput, values: Float32) -> OutputScore:
+    """Return what is said of one slice of a batch."""
+    values = activated(values, output.activation)
+    return (
+        score_whole(values, output)
+        if isinstance(output, ScoreOutput)
+        else score_classes(values, output)
+    )
+
+
+def _of_volumes(
+    values: Float32, output: NumberOutput | SolidsOutput, volumes: OnVolumes
+) -> OutputScore:
+    if isinstance(output, SolidsOutput):
+        marked = activated(values, output.activation)
+        return score_solids(marked, output, volumes)
+    has_phases = set(output.needs) <= volumes.roles
+    return read_number(values, output) if has_phases else OutputScore()
 
 
 def activated(values: Float32, activation: str) -> Float32:
@@ -75,7 +130,7 @@ def activated(values: Float32, activation: str) -> Float32:
 
 def _with_map(
     score: OutputScore,
-    output: ScoreOutput | MapOutput,
+    output: ScoreOutput | ClassesOutput | MapOutput,
     answers: Mapping[str, Float32],
     manifest: Manifest,
     on: OnImage,

@@ -10,15 +10,20 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.imaging.digests import pixel_digest
 from node.imaging.grey import Float32
 from node.imaging.image import open_image
 from node.imaging.preparation import picture
-from node.imaging.volume_pictures import frame_picture, volume_picture
+from node.imaging.volume import Slice
+from node.imaging.volume_pictures import slice_pictures, volume_picture
+from node.imaging.voxels import require_comparable
 from node.inference.answers import OnImage, read_output
+from node.inference.following import with_percents
 from node.inference.inputs import (
     inputs_of,
     joined,
@@ -35,19 +40,23 @@ from node.inference.messages import (
     PixelDigestJob,
     ScoreJob,
     Setup,
+    ShownFrame,
     ShownImage,
+    SlicesPictureJob,
     VolumePictureJob,
     answered,
     question_in,
     reason_of,
 )
+from node.inference.on_volumes import OnVolumes, on_volumes
 from node.inference.onnx import OnnxSession
 from node.inference.session import warm_up
+from node.inference.solid_messages import remark_of
 from node.logs import about, start_logging
 from node.logs.lines import LogForm
-from node.manifest import Manifest
-from node.result import UnitScore
-from node.study import IMAGE, Picture, VolumePicture
+from node.manifest import Manifest, SolidsOutput
+from node.result import OutputScore, UnitScore
+from node.study import IMAGE, PRE_CONTRAST, Picture, VolumePicture
 
 log = logging.getLogger(__name__)
 
@@ -122,20 +131,49 @@ class _Networks:
 
     def _score_volumes(self, job: ScoreJob) -> UnitScore:
         manifest = self._models[job.model_name].manifest
-        frames = {
-            role: [(one.path, one.number) for one in volume] for role, volume in job.volumes.items()
-        }
-        phases = prepared_phases(slices_by_role(frames), manifest)
+        slices = slices_by_role(_frames(job.volumes))
+        phases = prepared_phases(slices, manifest)
         given = joined(
             self._inputs[job.model_name],
-            {role: one.tensor for role, one in phases.volumes.items()},
+            phases.tensors,
             manifest.image_shape,
+            manifest.image_batch,
         )
         answers = self._sessions[job.model_name].run(given)
-        outputs = (read_output(output, answers, manifest, None) for output in manifest.outputs)
+        on = on_volumes(slices, require_comparable(slices).stacks, phases)
+        outputs = [read_output(one, answers, manifest, None, on) for one in manifest.outputs]
+        outputs, unfollowed = self._followed(job, outputs, on, slices)
+        doubts = phases.region.doubts if phases.region else ()
+        has_solids = any(isinstance(one, SolidsOutput) for one in manifest.outputs)
         return UnitScore(
-            job.unit, tuple(outputs), displaced=phases.displaced, breasts=phases.breasts
+            job.unit,
+            tuple(outputs),
+            displaced=phases.displaced,
+            breasts=phases.breasts,
+            unread=phases.unread,
+            stack=on.size if has_solids else None,
+            remarks=tuple(map(remark_of, (*doubts, *unfollowed))),
         )
+
+    def _followed(
+        self,
+        job: ScoreJob,
+        outputs: list[OutputScore],
+        on: OnVolumes,
+        slices: Mapping[str, Sequence[Slice]],
+    ) -> tuple[list[OutputScore], tuple[str, ...]]:
+        """Return what was said with how signal follows the contrast agent, if that is wanted."""
+        manifest = self._models[job.model_name].manifest
+        if not manifest.is_followed or PRE_CONTRAST not in slices:
+            return outputs, ()
+        after = slices_by_role(_frames(job.followed))
+        return with_percents(outputs, manifest, on, slices[PRE_CONTRAST], after)
+
+
+def _frames(
+    volumes: Mapping[str, tuple[ShownFrame, ...]],
+) -> dict[str, list[tuple[Path, int | None]]]:
+    return {role: [(one.path, one.number) for one in volume] for role, volume in volumes.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +234,6 @@ def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | VolumeP
         case ScoreJob():
             return networks.score(job)
         case PictureJob():
-            if job.frame is not None:
-                return frame_picture(job.path, job.frame)
             return picture(open_image(job.path))
         case VolumePictureJob():
             frames = {
@@ -206,6 +242,9 @@ def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | VolumeP
             }
             slices = slices_by_role(frames)
             return volume_picture(slices["before"], slices.get("after", ()), job.places)
+        case SlicesPictureJob():
+            asked = {str(at): [(one.path, one.number)] for at, one in enumerate(job.frames)}
+            return slice_pictures([one for (one,) in slices_by_role(asked).values()])
         case PixelDigestJob():
             return pixel_digest(job.path)
 

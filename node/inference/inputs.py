@@ -16,7 +16,7 @@ from node.imaging.volume import Slice, slices_of
 from node.imaging.voxels import Phases, PreparedPhases, naming_phase, prepare_phases
 from node.inference.session import Session, Tensor, only_input
 from node.manifest import InputTensor, Manifest
-from node.study import IMAGE, View
+from node.study import IMAGE, PRE_CONTRAST, View
 
 
 def prepared_image(path: Path, view: View | None, manifest: Manifest) -> tuple[Image, Prepared]:
@@ -53,11 +53,28 @@ def _slice(of_file: Sequence[Slice], number: int | None) -> Slice:
 
 def prepared_phases(phases: Phases, manifest: Manifest) -> PreparedPhases:
     """Return what a network gets of phases; raise StudyError if it must not get it."""
-    prepared, domain = prepare_phases(phases, manifest.operations), domain_of(manifest)
+    wanted = manifest.sees_region
+    # Of a breast that was not read whole, no triage may say that nothing is there.
+    triages = manifest.triage is not None and PRE_CONTRAST in phases
+    prepared = prepare_phases(phases, manifest.operations, with_region=wanted, with_unread=triages)
+    domain = domain_of(manifest)
+    _require_still(prepared, manifest.unit.most_displaced_mm)
     for role, one in prepared.volumes.items():
         with naming_phase(role):
-            domain.require_plausible(one.tensor[0, 0], manifest)
+            domain.require_plausible(one.tensor, manifest)
     return prepared
+
+
+def _require_still(prepared: PreparedPhases, most_mm: float | None) -> None:
+    """Raise StudyError if the body moved too far for a model that takes no more."""
+    if most_mm is None:
+        return
+    for role, mm in prepared.displaced:
+        if mm is None:
+            raise StudyError(f"{role}: how far it moved since {PRE_CONTRAST} cannot be measured")
+        if mm > most_mm:
+            words = f"moved by {mm:.1f} mm since {PRE_CONTRAST}"
+            raise StudyError(f"{role}: {words}, more than the {most_mm:g} mm that this model takes")
 
 
 def inputs_of(manifest: Manifest, session: Session) -> tuple[InputTensor, ...]:
@@ -68,23 +85,26 @@ def inputs_of(manifest: Manifest, session: Session) -> tuple[InputTensor, ...]:
 
 
 def joined(
-    inputs: tuple[InputTensor, ...], images: Mapping[str, Float32], of_image: tuple[int, ...]
+    inputs: tuple[InputTensor, ...],
+    images: Mapping[str, Float32],
+    of_image: tuple[int, ...],
+    batch: int = 1,
 ) -> dict[str, Tensor]:
     """Return the tensors, from what was made of each image, by role; zeros where there is none.
 
-    `of_image` is the shape of what is made of an image, which has a first axis of one beside it; or
-    of a volume.
+    `of_image` is the shape of what is made of an image, which has a first axis of one beside it, or
+    of `batch`; or of a volume.
     """
     return {
         one.tensor: np.concatenate(
-            [_given(images, role, of_image) for role in one.roles],
+            [_given(images, role, (batch, *of_image)) for role in one.roles],
             axis=0 if one.join == "batch" else 1,
         )
         for one in inputs
     }
 
 
-def _given(images: Mapping[str, Float32], role: str, of_image: tuple[int, ...]) -> Float32:
+def _given(images: Mapping[str, Float32], role: str, shape: tuple[int, ...]) -> Float32:
     """Return what was made of the image in a role, zeros if there is none."""
     found = images.get(role)
-    return np.zeros((1, *of_image), np.float32) if found is None else found
+    return np.zeros(shape, np.float32) if found is None else found

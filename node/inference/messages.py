@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Typ
 
 from node import config, score_json
 from node.inference.line import Message
+from node.inference.solid_messages import BREASTS, require_of_volumes
 from node.manifest import (
     BoxesOutput,
     ClassesOutput,
@@ -27,8 +28,10 @@ from node.manifest import (
     MapOutput,
     MaskOutput,
     Model,
+    NumberOutput,
     Output,
     ScoreOutput,
+    SolidsOutput,
 )
 from node.result import Code, HeatMap, Measurement, OutputScore, UnitScore
 from node.study import LONGEST_SIDE_PX, PRE_CONTRAST, Picture, Unit, View, VolumePicture
@@ -107,17 +110,22 @@ class ScoreJob:
     model_name: str
     volumes: dict[str, tuple[ShownFrame, ...]] = field(default_factory=dict)
     """By role, of a model that reads volumes."""
+    followed: dict[str, tuple[ShownFrame, ...]] = field(default_factory=dict)
+    """By name, of a model that measures how signal follows the contrast agent."""
     kind: Literal["score"] = "score"
 
     @classmethod
     def about(cls, unit: Unit, model: Model) -> Self:
         """Return the question what a model says of a unit."""
         images = {role: ShownImage(i.path, i.view) for role, i in unit.instances.items()}
-        volumes = {
-            role: tuple(ShownFrame(one.instance.path, one.number) for one in volume)
-            for role, volume in unit.volumes.items()
-        }
-        return cls(images, unit.key, model.manifest.name, volumes)
+        volumes, followed = (
+            {
+                role: tuple(ShownFrame(one.instance.path, one.number) for one in volume)
+                for role, volume in of.items()
+            }
+            for of in (unit.volumes, unit.followed)
+        )
+        return cls(images, unit.key, model.manifest.name, volumes, followed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +134,6 @@ class PictureJob:
 
     path: File
     sop_uid: str
-    frame: int | None = None
-    """From 1, of an object of many."""
     kind: Literal["picture"] = "picture"
 
 
@@ -146,6 +152,16 @@ class VolumePictureJob:
 
 
 @dataclass(frozen=True, slots=True)
+class SlicesPictureJob:
+    """Draw slices of several phases on one scale of grey."""
+
+    frames: tuple[ShownFrame, ...]
+    sop_uid: str
+    """Of the first, for the log."""
+    kind: Literal["picture of slices"] = "picture of slices"
+
+
+@dataclass(frozen=True, slots=True)
 class PixelDigestJob:
     """Digest the decoded pixels of an object."""
 
@@ -154,7 +170,7 @@ class PixelDigestJob:
     kind: Literal["pixel digest"] = "pixel digest"
 
 
-ImageJob = ScoreJob | PictureJob | VolumePictureJob | PixelDigestJob
+ImageJob = ScoreJob | PictureJob | VolumePictureJob | SlicesPictureJob | PixelDigestJob
 Question = Setup | ImageJob
 _QUESTION = TypeAdapter[Question](Annotated[Question, Field(discriminator="kind")])
 
@@ -325,7 +341,10 @@ def picture_in(message: Message) -> Picture | Failure:
 def volume_picture_in(
     message: Message, places: Sequence[int], has_projection: bool
 ) -> VolumePicture | Failure:
-    """Return the answer to a VolumePictureJob of these slices, of one phase or of two."""
+    """Return the answer to a VolumePictureJob of these slices, of one phase or of two.
+
+    Or to a SlicesPictureJob of as many, without projection.
+    """
     head = _DRAWN_VOLUME.validate_json(message.head)
     if isinstance(head, Failure):
         return head
@@ -346,11 +365,17 @@ def volume_picture_in(
 
 
 def score_in(
-    message: Message, unit: str, outputs: Sequence[Output], roles: Collection[str] = ()
+    message: Message,
+    unit: str,
+    outputs: Sequence[Output],
+    volumes: Mapping[str, int] | None = None,
+    followed: Collection[str] = (),
+    batch: int = 1,
 ) -> UnitScore | Failure:
     """Return the answer to a ScoreJob about a unit with this key, by a model with these outputs.
 
-    The roles are those of its volumes, none of a unit of images.
+    `volumes`: by role how many slices there are, of a unit of volumes; `followed`: the names of
+    the phases whose signal is followed; `batch`: how many images are made of each volume.
     """
     head = _SCORED.validate_json(message.head)
     if isinstance(head, Failure):
@@ -362,17 +387,23 @@ def score_in(
         _require_fitting(one, unit, output)
     is_possible = all(mm is None or 0 <= mm <= FARTHEST_MM for _, mm in score.displaced)
     _require(is_possible, "a displacement that cannot be")
+    roles = tuple(volumes or {})
     has_pre = PRE_CONTRAST in roles
     compared = sorted(role for role in roles if has_pre and role != PRE_CONTRAST)
     are_those = sorted(role for role, _ in score.displaced) == compared
     _require(are_those, "displacements of other phases than were read")
     _require(has_pre or score.breasts is None, "breasts that nobody looked for")
+    is_once = score.unread in ((), *((side,) for side in BREASTS), BREASTS)
+    _require(is_once and (has_pre or not score.unread), "breasts that nobody looked for")
+    require_of_volumes(score, outputs, volumes or {}, followed, batch)
     return score
 
 
 def _require_fitting(score: OutputScore, unit: str, output: Output) -> None:
     of_unit, of_mark = _concepts(output)
-    _require(_named(score.measurements) == of_unit, "other numbers than the manifest names")
+    may_lack = isinstance(output, NumberOutput) and (output.needs or output.none_if is not None)
+    is_named = _named(score.measurements) == of_unit or (may_lack and not score.measurements)
+    _require(bool(is_named), "other numbers than the manifest names")
     _require(of_mark is not None or not score.marks, "marks of a model that makes none")
     classes = range(len(output.classes)) if isinstance(output, BoxesOutput) else range(0)
     for mark in score.marks:
@@ -396,15 +427,15 @@ def _named(measurements: tuple[Measurement, ...]) -> tuple[Code, ...]:
 def _concepts(output: Output) -> tuple[tuple[Code, ...], tuple[Code, ...] | None]:
     """Return what numbers there must be of a unit, and of each mark if there may be marks."""
     match output:
-        case ClassesOutput():
-            return tuple(one.probability.as_code() for one in output.classes), None
-        case ScoreOutput():
-            return (output.score.as_code(),), None
+        case ClassesOutput() | ScoreOutput():
+            return tuple(code.as_code() for code in output.codes), None
+        case NumberOutput():
+            return (output.quantity.as_code(),), None
         case BoxesOutput():
             return (), (output.score.as_code(),)
         case MaskOutput():
             return (), (output.area.as_code(),)
-        case MapOutput():
+        case MapOutput() | SolidsOutput():
             return (), None
 
 

@@ -52,6 +52,7 @@ class OnnxSession:
             self._name,
             inputs=_taken(self._network, model.manifest),
             outputs=_given(self._network, model.manifest),
+            may_be_nan=model.manifest.tensors_of_none,
         )
 
     @property
@@ -77,11 +78,11 @@ class OnnxSession:
 def _taken(network: Any, manifest: Manifest) -> dict[str, Shape]:
     """Return the graph's inputs, each of the shape that the manifest says."""
     declared = {str(tensor.name): tensor for tensor in network.get_inputs()}
-    of_image = manifest.image_shape
+    of_image, batch = manifest.image_shape, manifest.image_batch
     if not manifest.inputs and len(declared) > 1:
         raise ConfigError(_without_roles(manifest, declared))
-    shapes = {one.tensor: one.shape(of_image) for one in manifest.inputs}
-    shapes = shapes or dict.fromkeys(declared, (1, *of_image))
+    shapes = {one.tensor: one.shape(of_image, batch) for one in manifest.inputs}
+    shapes = shapes or dict.fromkeys(declared, (batch, *of_image))
     if shapes.keys() != declared.keys():
         raise ConfigError(
             f"model {manifest.name} takes {_quoted(declared)}, its manifest gives it "

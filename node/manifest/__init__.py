@@ -5,25 +5,26 @@
 
 from node.manifest.inputs import (
     BODY_PARTS_OF_MAMMOGRAMS,
+    EACH_POST,
+    REGION,
     Input,
     InputTensor,
     ManifestUnit,
     PartOfStudy,
+    PhaseMoment,
     view_called,
 )
+from node.manifest.output_words import Combination, ImageShape, TensorShape
 from node.manifest.outputs import (
     BoxClass,
     BoxesOutput,
     Class,
     ClassesOutput,
-    Combination,
     HeatMapOutput,
-    ImageShape,
     MapOutput,
     MaskOutput,
     Output,
     ScoreOutput,
-    TensorShape,
 )
 from node.manifest.package import (
     CARD,
@@ -60,14 +61,17 @@ from node.manifest.triage import (
     Platt,
     Temperature,
 )
+from node.manifest.volume_outputs import NumberOutput, SolidPart, SolidsOutput
 from node.manifest.words import ManifestCode
 
 __all__ = [
     "BODY_PARTS_OF_MAMMOGRAMS",
     "CARD",
+    "EACH_POST",
     "MANIFEST",
     "OF_MAMMOGRAMS",
     "OPEN_QUESTION",
+    "REGION",
     "UNCOMBINED",
     "BoxClass",
     "BoxesOutput",
@@ -91,13 +95,17 @@ __all__ = [
     "MapOutput",
     "MaskOutput",
     "Model",
+    "NumberOutput",
     "Operation",
     "Operations",
     "Output",
     "PartOfStudy",
+    "PhaseMoment",
     "Pixels",
     "Platt",
     "ScoreOutput",
+    "SolidPart",
+    "SolidsOutput",
     "Temperature",
     "TensorShape",
     "Weights",

@@ -8,6 +8,13 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from node import result
+from node.manifest.output_words import (
+    Combination,
+    ImageShape,
+    OutputWords,
+    Places,
+    TensorShape,
+)
 from node.manifest.triage import (
     Calibration,
     ManifestNegatives,
@@ -16,61 +23,11 @@ from node.manifest.triage import (
     amiss_in_calibration,
     amiss_in_points,
 )
-from node.manifest.words import Ascii, CodeText, GivenName, GrownSection, ManifestCode
+from node.manifest.volume_outputs import NumberOutput, SolidsOutput
+from node.manifest.words import Ascii, CodeText, ManifestCode
 from node.toml_file import Place, Section, wrong
 
-About = Literal["image", "breast", "exam", "R breast", "L breast"]
-ImageShape = tuple[int, ...]
-"""Of what the network gets of one image, without the batch axis: (channels, height, width), or
-(n,) if it is a vector."""
-TensorShape = tuple[int | None, ...]
-"""None where any size will do."""
-Places = Literal["", "regions", "boxes", "warmth"]
-
-
-class Combination(Section):
-    """How what is said of images becomes what is said of breasts and of the exam."""
-
-    breast: Literal["highest", "mean", "mean of views", "none"] | None = None
-    """mean of views: of the mean of its CC images, the mean of its MLO images, ... the mean."""
-    exam: Literal["highest", "mean", "none"] | None = None
-    """Of its breasts; of its images where breast = "none"."""
-
-
-class OutputWords(GrownSection):
-    """What can be said of an output of any kind."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"name", "about"})
-
-    name: GivenName = ""
-    """What other tables and the evaluation call it; without the word its kind."""
-    about: About | None = None
-    """What it is said of, if not of all that the network reads at once."""
-
-    @property
-    def places(self) -> Places:
-        """What it says of where something is."""
-        return ""
-
-    @property
-    def looks_for(self) -> tuple[result.Code, ...]:
-        """What it detects: nothing with a place, if it does not say."""
-        return ()
-
-    @property
-    def warmth(self) -> HeatMapOutput | None:
-        """The map of where the network looked, if there is one."""
-        return None
-
-    @property
-    def codes(self) -> tuple[ManifestCode, ...]:
-        """The concepts of its numbers, of the whole of what it is about."""
-        return ()
-
-    @property
-    def combines(self) -> Combination | None:
-        """How it is combined, None if it is of a kind that is not."""
-        return None
+OverSlices = Literal["highest", "mean"]
 
 
 class MaskOutput(OutputWords):
@@ -132,7 +89,7 @@ class ClassesOutput(OutputWords):
     """A tensor [1, classes] of probabilities that add up to 1; the most probable is the grade."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"name", "about", "activation", "combine", "highest_by", "calibration"}
+        {"name", "about", "activation", "combine", "highest_by", "calibration", "over_slices"}
     )
 
     kind: Literal["classes"]
@@ -147,6 +104,8 @@ class ClassesOutput(OutputWords):
     """Of the probabilities in percent."""
     activation: Literal["none", "softmax"] = "none"
     combine: Combination | None = None
+    over_slices: OverSlices | None = None
+    """Of a batch of slices: what is said of all of them."""
     highest_by: CodeText | None = None
     """Value of a grade: "highest" is the part where this class is the most probable."""
     calibration: Temperature | None = None
@@ -180,7 +139,7 @@ class ClassesOutput(OutputWords):
 
     def _amiss_in_highest(self) -> Iterator[tuple[Place, str]]:
         combine = self.combine or Combination()
-        is_by_one = "highest" in (combine.breast, combine.exam)
+        is_by_one = "highest" in (combine.breast, combine.exam, self.over_slices)
         grades = [one.grade.value for one in self.classes]
         if is_by_one and self.highest_by is None:
             words = f'missing: "highest" by which class? One of {", ".join(grades)}'
@@ -309,7 +268,7 @@ class ScoreOutput(OutputWords):
     LATER: ClassVar[frozenset[str]] = frozenset(
         {
             *("name", "about", "activation", "element"),
-            *("combine", "calibration", "operating_points", "negatives"),
+            *("combine", "calibration", "operating_points", "negatives", "over_slices"),
         }
     )
 
@@ -326,6 +285,8 @@ class ScoreOutput(OutputWords):
     activation: Literal["none", "sigmoid", "softmax"] = "none"
     combine: Combination | None = None
     calibration: Annotated[Calibration, Field(discriminator="kind")] | None = None
+    over_slices: OverSlices | None = None
+    """Of a batch of slices: what is said of all of them."""
     operating_points: tuple[ManifestPoint, ...] = ()
     negatives: ManifestNegatives | None = None
 
@@ -370,4 +331,14 @@ class ScoreOutput(OutputWords):
         return self
 
 
-Output = MaskOutput | ClassesOutput | BoxesOutput | ScoreOutput | MapOutput
+Output = (
+    MaskOutput | ClassesOutput | BoxesOutput | ScoreOutput | MapOutput | NumberOutput | SolidsOutput
+)
+
+
+def tensor_shapes_of(output: Output, of_image: ImageShape, batch: int) -> dict[str, TensorShape]:
+    """Return the shape that each tensor must have: of a batch of slices an answer for each."""
+    shapes = output.tensor_shapes(of_image)
+    if isinstance(output, ScoreOutput | ClassesOutput) and output.over_slices is not None:
+        shapes[output.tensor] = (batch, *shapes[output.tensor][1:])
+    return shapes

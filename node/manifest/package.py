@@ -24,18 +24,23 @@ from node.errors import ConfigError
 from node.kinds import KINDS, Needs
 from node.manifest.inputs import (
     BODY_PARTS_OF_DOMAINS,
+    REGION,
     Input,
     InputTensor,
+    MadeShape,
     ManifestUnit,
     amiss_in_expected_phases,
     amiss_in_inputs,
     amiss_in_slices,
 )
-from node.manifest.outputs import BoxesOutput, MaskOutput, Output, TensorShape
+from node.manifest.of_volumes import amiss_in_volume_outputs
+from node.manifest.output_words import TensorShape
+from node.manifest.outputs import BoxesOutput, MaskOutput, Output, tensor_shapes_of
 from node.manifest.pixels import (
     Operations,
     PixelWords,
     are_of_volumes,
+    batch_of,
     chest_wall,
     of_mammograms,
     operations,
@@ -54,13 +59,15 @@ from node.manifest.together import (
     amiss_in_places,
     amiss_in_tensors,
     amiss_in_triage,
+    amiss_in_triage_of_phases,
     amiss_in_what_points_are_about,
     completed,
     narrower,
     with_shared_words,
 )
 from node.manifest.triage import ManifestTriage
-from node.manifest.voxels import Percentiles
+from node.manifest.volume_outputs import NumberOutput, SolidsOutput
+from node.manifest.voxels import Mip, needs_pre
 from node.manifest.words import (
     Ascii,
     GrownSection,
@@ -106,6 +113,7 @@ OF_BREAST_MR: tuple[Place, ...] = (("input", "expected_phases"),)
 _GIVES: Mapping[str, tuple[Needs, ...]] = {
     "regions": (Needs.MARKS, Needs.REGIONS),
     "boxes": (Needs.MARKS,),
+    "solids": (Needs.SOLIDS,),
 }
 """What an output says of where something is, and what can be made of that."""
 _EACH_IMAGE = ManifestUnit(of="image")
@@ -170,8 +178,12 @@ class Manifest(GrownSection):
 
     @property
     def looks_for(self) -> tuple[result.Code, ...]:
-        """What it detects, found or not."""
-        return tuple(dict.fromkeys(code for one in self.outputs for code in one.looks_for))
+        """What it detects, found or not; what is measured is not looked for."""
+        is_measured = self.intended_use == "measurement"
+        outputs = (
+            one for one in self.outputs if not (is_measured and isinstance(one, SolidsOutput))
+        )
+        return tuple(dict.fromkeys(code for one in outputs for code in one.looks_for))
 
     @property
     def operations(self) -> Operations:
@@ -184,13 +196,37 @@ class Manifest(GrownSection):
         return shape_after(self.operations)
 
     @property
+    def sees_region(self) -> bool:
+        """Whether it is wanted where the breasts are, apart from what operations look at."""
+        is_taken = any(REGION in one.roles for one in self.inputs)
+        return is_taken or any(isinstance(one, SolidsOutput) for one in self.outputs)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether enhancement is measured over time, in all phases."""
+        return any(isinstance(one, SolidsOutput) and one.curve for one in self.outputs)
+
+    @property
+    def image_batch(self) -> int:
+        """How many images are made of each phase: 1, or so many slices."""
+        return batch_of(self.operations)
+
+    @property
     def tensor_shapes(self) -> dict[str, TensorShape]:
         """The shape that each tensor of the outputs must have, by its name."""
         shapes: dict[str, TensorShape] = {}
         for one in self.outputs:
-            for tensor, shape in one.tensor_shapes(self.image_shape).items():
+            of_one = tensor_shapes_of(one, self.image_shape, self.image_batch)
+            for tensor, shape in of_one.items():
                 shapes[tensor] = narrower(shapes.get(tensor, shape), shape) or shape
         return shapes
+
+    @property
+    def tensors_of_none(self) -> frozenset[str]:
+        """The tensors of numbers, of which NaN says that there is none."""
+        numbers = [one for one in self.outputs if isinstance(one, NumberOutput)]
+        of_others = {one.tensor for one in self.outputs if not isinstance(one, NumberOutput)}
+        return frozenset(one.tensor for one in numbers if one.none_if is not None) - of_others
 
     def makes(self, kind: str) -> bool:
         """Say whether results of the model can become an object of a kind."""
@@ -233,10 +269,16 @@ class Manifest(GrownSection):
         if former:
             problems += amiss_in_former(self._numbered)
         else:
-            problems += amiss_in_combination(self._numbered, self.unit.of, self.domain)
+            problems += amiss_in_combination(
+                self._numbered, self.unit.of, self.domain, is_repeated=self.unit.is_repeated
+            )
         if problems:
             raise wrong(problems)
-        outputs = (completed(one, self.unit.of, bool(former)) for one in self.outputs)
+        is_repeated = self.unit.is_repeated
+        outputs = (
+            completed(one, self.unit.of, bool(former), is_repeated=is_repeated)
+            for one in self.outputs
+        )
         self.__dict__["outputs"] = tuple(with_shared_words(tuple(outputs)))
         return self
 
@@ -281,10 +323,20 @@ class Manifest(GrownSection):
             words = 'of a breast MRI phases are read at once: of = "exam", roles = ["pre", ...]'
             yield ("unit",), f"missing: {words}"
             return
-        for number, one in enumerate(self.operations):
-            of_pre = isinstance(one, Percentiles) and one.of == "pre"
-            if of_pre and self.unit.roles and "pre" not in self.unit.roles:
-                yield ("pixels", number, one.op, "of"), 'of "pre", which is no role of [unit]'
+        yield from self._amiss_in_looking_at_pre()
+        if self.triage:
+            yield from amiss_in_triage_of_phases(self.input, self.unit)
+
+    def _amiss_in_looking_at_pre(self) -> Iterator[tuple[Place, str]]:
+        has_voxels = not any(isinstance(one, Mip) for one in self.operations)
+        for i, one in enumerate(self.inputs):
+            if REGION in one.roles and not has_voxels:
+                words = f'"{REGION}" is of voxels, and "mip" leaves none'
+                yield ("inputs", i, "roles", one.roles.index(REGION)), words
+        if self.unit.roles and "pre" not in self.unit.roles:
+            for at, word in needs_pre(self.operations):
+                op = self.operations[at].op
+                yield ("pixels", at, op, word), 'of "pre", which is no role of [unit]'
 
     def _amiss_in_mammography(self) -> Iterator[tuple[Place, str]]:
         if self.input.modality != "MG":
@@ -307,7 +359,7 @@ class Manifest(GrownSection):
 
     def _said_of_mammograms(self) -> Iterator[Place]:
         """Yield words that say something else than where they are left out."""
-        if self.triage:
+        if self.triage and self.domain != "breast_mr":
             yield ("triage",)
         yield from self._said_beside_defaults(OF_MAMMOGRAMS)
         if self.unit.of != "image" and self.domain != "breast_mr":
@@ -348,7 +400,9 @@ class Manifest(GrownSection):
         amiss = self.unit.amiss_in_phases() if is_of_phases else self.unit.amiss(self.input)
         problems = [(("unit", *place), words) for place, words in amiss]
         if not problems:
-            of_inputs = amiss_in_inputs(self.inputs, self.unit, self.image_shape)
+            is_compared = any(needs_pre(self.operations)) or self.sees_region
+            made = MadeShape(self.image_shape, self.image_batch, is_compared)
+            of_inputs = amiss_in_inputs(self.inputs, self.unit, made)
             problems = [(("inputs", *place), words) for place, words in of_inputs]
         if self.unit.of != "image" and not self.inputs:
             words = "missing: several images at once need [[inputs]] with tensor, roles and join"
@@ -362,9 +416,15 @@ class Manifest(GrownSection):
         outputs = self._numbered
         problems = [
             *amiss_in_names(outputs),
-            *amiss_in_tensors(outputs, self.image_shape),
+            *amiss_in_tensors(outputs, self.image_shape, self.image_batch),
             *amiss_in_places(outputs, self.unit.of, self.image_shape),
             *amiss_in_what_points_are_about(outputs, self.unit.of),
+            *amiss_in_volume_outputs(
+                outputs,
+                self.unit,
+                is_of_mr=self.domain == "breast_mr",
+                batch=self.image_batch,
+            ),
             *amiss_in_triage(outputs, self.triage, self.intended_use),
         ]
         if self.output is None and self.intended_use in ("detection", "triage"):

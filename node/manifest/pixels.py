@@ -13,12 +13,18 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, model_
 
 from node.manifest.voxels import (
     OF_VOLUMES,
+    Mip,
     OrientAxes,
     Percentiles,
+    RelativeEnhancement,
     Signal,
+    Slices,
+    Subtract,
     VolumeSize,
     VoxelSpacing,
+    Whole,
     amiss_in_voxels,
+    without,
 )
 from node.manifest.words import GrownSection, Projection
 from node.toml_file import Place, Section, shown, wrong
@@ -182,12 +188,16 @@ class Normalise(Section):
     divide: tuple[Annotated[float, Field(gt=0)], ...]
 
 
-class ZScore(Section):
+class ZScore(GrownSection):
     """Subtract the mean of all pixels, filled-up ones too, and divide by their deviation."""
+
+    LATER = frozenset({"over"})
 
     op: Literal["z-score"]
     least_deviation: Annotated[float, Field(gt=0)] = 1e-5
     """What is divided by if the standard deviation (of the population) is smaller."""
+    over: Whole = "volume"
+    """Of a volume: mean and deviation are those of all voxels, or of the breasts'."""
 
 
 class Channels(Section):
@@ -214,6 +224,10 @@ Operation = (
     | VoxelSpacing
     | VolumeSize
     | Percentiles
+    | Subtract
+    | RelativeEnhancement
+    | Mip
+    | Slices
 )
 Operations = tuple[Annotated[Operation, Field(discriminator="op")], ...]
 _OPERATIONS: TypeAdapter[Operations] = TypeAdapter(Operations)
@@ -285,6 +299,7 @@ def shape_after(of: Operations) -> tuple[int, ...]:
     """Return the shape of the network's input without its first axis.
 
     (channels, height, width), (channels, slices, rows, columns) of a volume, or (n,) of a vector.
+    Of a batch of slices what there is of each.
     """
     shape: tuple[int, ...] = ()
     for one in of:
@@ -297,9 +312,16 @@ def shape_after(of: Operations) -> tuple[int, ...]:
                 shape = (one.bins,)
             case VolumeSize():
                 shape = (1, one.slices, one.rows, one.columns)
+            case Mip() | Slices():
+                shape = (1, *without(shape[1:], one.along))
             case _:
                 pass
     return shape
+
+
+def batch_of(of: Operations) -> int:
+    """Return how many images are made of each phase: 1, or so many slices."""
+    return next((one.count for one in of if isinstance(one, Slices)), 1)
 
 
 def are_of_volumes(of: Operations) -> bool:
@@ -322,7 +344,7 @@ def amiss_in(of: Operations) -> Iterator[tuple[Place, str]]:
     """Yield what is wrong with a list of operations, each with its place in the list."""
     if of and are_of_volumes(of):
         yield from amiss_in_voxels(of)
-        yield from _amiss_in_normalising(of)
+        yield from _amiss_in_shared(of)
     elif others := [one.op for one in of if one.op in OF_VOLUMES]:
         yield (0,), f'expected op = "signal" first: "{others[0]}" is of volumes, which begin so'
     else:
@@ -340,6 +362,8 @@ def _amiss_in_images(of: Operations) -> Iterator[tuple[Place, str]]:
         for before in _LATER.get(type(one), ()):
             if before in earlier:
                 yield (place, one.op, "op"), f'"{one.op}" must stand before "{earlier[before]}"'
+        if isinstance(one, ZScore) and one.over == "breasts":
+            yield (place, one.op, "over"), 'is of volumes, which begin with op = "signal"'
         seen.append(one)
     yield from _amiss_in_sizes(of)
 
@@ -366,10 +390,21 @@ def _amiss_in_sizes(of: Operations) -> Iterator[tuple[Place, str]]:
         )
 
 
-def _amiss_in_normalising(of: Operations) -> Iterator[tuple[Place, str]]:
+def _amiss_in_shared(of: Operations) -> Iterator[tuple[Place, str]]:
+    """Yield numbers that are not one a channel, and breasts looked for in what is no volume."""
+    channels, is_flat = 1, False
     for place, one in enumerate(of):
-        if isinstance(one, Normalise):
-            yield from _amiss_in_numbers(one, place, channels=1)
+        match one:
+            case Normalise():
+                yield from _amiss_in_numbers(one, place, channels)
+            case Channels():
+                channels = one.count
+            case Mip() | Slices():
+                is_flat = True
+            case ZScore() if is_flat and one.over == "breasts":
+                yield (place, one.op, "over"), "breasts are voxels: write it before they are gone"
+            case _:
+                pass
 
 
 def _amiss_in_numbers(one: Normalise, place: int, channels: int) -> Iterator[tuple[Place, str]]:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from node.manifest.inputs import Input, ManifestUnit, PartOfStudy
-from node.manifest.outputs import (
-    ClassesOutput,
-    Combination,
-    ImageShape,
-    Output,
-    ScoreOutput,
-    TensorShape,
-)
+from node.manifest.inputs import EACH_POST, Input, ManifestUnit, PartOfStudy
+from node.manifest.output_words import Combination, ImageShape, TensorShape
+from node.manifest.outputs import ClassesOutput, Output, ScoreOutput, tensor_shapes_of
 from node.manifest.triage import ManifestPoint, ManifestTriage
 from node.study import Laterality, View
 from node.toml_file import Place
@@ -35,8 +29,13 @@ def part_of(output: Output, unit: PartOfStudy) -> PartOfStudy:
     return output.about or unit  # type: ignore[return-value]  # the sides are gone
 
 
-def completed(output: Output, unit: PartOfStudy, is_former: bool) -> Output:
-    """Return an output with every word in it that follows from others."""
+def completed(
+    output: Output, unit: PartOfStudy, is_former: bool, *, is_repeated: bool = False
+) -> Output:
+    """Return an output with every word in it that follows from others.
+
+    `is_repeated`: the network answers several times of what it is about, phase by phase.
+    """
     words: dict[str, object] = {"about": output.about or unit}
     if not output.name:
         words["name"] = output.kind
@@ -47,7 +46,7 @@ def completed(output: Output, unit: PartOfStudy, is_former: bool) -> Output:
         below = part_of(output, unit)
         words["combine"] = Combination(
             breast=said.breast or "none" if below == "image" else "none",
-            exam=said.exam or "none" if below != "exam" else "none",
+            exam=said.exam or "none" if below != "exam" or is_repeated else "none",
         )
     return output.model_copy(update=words)
 
@@ -88,16 +87,18 @@ def amiss_in_about(outputs: Numbered, unit: PartOfStudy) -> Iterator[tuple[Place
 
 
 def amiss_in_combination(
-    outputs: Numbered, unit: PartOfStudy, domain: str
+    outputs: Numbered, unit: PartOfStudy, domain: str, *, is_repeated: bool = False
 ) -> Iterator[tuple[Place, str]]:
     """Yield where the author has not chosen how answers combine, or chose it of what is not."""
     for place, output in outputs:
         if not isinstance(output, ScoreOutput | ClassesOutput):
             continue
         below = part_of(output, unit)
-        needed = {"image": ("breast", "exam"), "breast": ("exam",), "exam": ()}[below]
-        if domain != "mammography":
-            needed = ()
+        needed: tuple[str, ...] = ()
+        if domain == "mammography":
+            needed = {"image": ("breast", "exam"), "breast": ("exam",), "exam": ()}[below]
+        elif is_repeated:
+            needed = ("exam",)
         said = output.combine or Combination()
         for word in ("breast", "exam"):
             choice = getattr(said, word)
@@ -153,11 +154,13 @@ def narrower(one: TensorShape, other: TensorShape) -> TensorShape | None:
     return tuple(b if a is None else a for a, b in zip(one, other, strict=True))
 
 
-def amiss_in_tensors(outputs: Numbered, of_image: ImageShape) -> Iterator[tuple[Place, str]]:
+def amiss_in_tensors(
+    outputs: Numbered, of_image: ImageShape, batch: int
+) -> Iterator[tuple[Place, str]]:
     """Yield where a tensor would have to be of two shapes."""
     known: dict[str, TensorShape] = {}
     for place, output in outputs:
-        for tensor, shape in output.tensor_shapes(of_image).items():
+        for tensor, shape in tensor_shapes_of(output, of_image, batch).items():
             both = narrower(known.get(tensor, shape), shape)
             if both is None:
                 words = f'"{tensor}" is of {shape} here, and of {known[tensor]} for another output'
@@ -170,7 +173,10 @@ def amiss_in_places(
 ) -> Iterator[tuple[Place, str]]:
     """Yield where the network would have to say where on which image something is."""
     for place, output in outputs:
-        if output.places and unit != "image":
+        if output.places == "solids":
+            if len(of_image) != 4:
+                yield (*place, "kind"), "there are solids in volumes alone, of breast MRI"
+        elif output.places and unit != "image":
             words = (
                 "a place is on one image, and the network reads several at once: such a model "
                 "gives scores and classes"
@@ -223,6 +229,22 @@ def amiss_in_expected(wanted: Input, unit: ManifestUnit) -> Iterator[str]:
         yield (
             f"without {named}, which nobody would miss: an exam of which only one side was seen "
             "must not be called routine"
+        )
+
+
+def amiss_in_triage_of_phases(wanted: Input, unit: ManifestUnit) -> Iterator[tuple[Place, str]]:
+    """Yield why a breast MRI of which something was not seen could be called routine."""
+    if "pre" not in unit.roles:
+        yield (
+            ("unit", "roles"),
+            'without "pre" nobody sees whether both breasts are in the images, and '
+            'intended_use = "triage" must not call an exam of one routine',
+        )
+    if unit.is_repeated and wanted.expected_phases is None:
+        yield (
+            ("input", "expected_phases"),
+            f'missing: without it nobody knows that a phase of "{EACH_POST}" is missing, and '
+            'intended_use = "triage" must not call such an exam routine',
         )
 
 

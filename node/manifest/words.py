@@ -35,7 +35,7 @@ ViewName = Annotated[str, matching(r"[RL] [A-Z]+", 'a side and a projection such
 RoleName = Annotated[
     str,
     matching(
-        r"([RL] )?[A-Z]+|image|pre|post [1-9][0-9]?",
+        r"([RL] )?[A-Z]+|image|pre|early|late|post [1-9][0-9]?|each post|region",
         'a view such as "R MLO", a projection such as "MLO", or a phase such as "pre" or "post 1"',
     ),
 ]

@@ -28,6 +28,8 @@ class Placed:
     box: Box
     scale: tuple[float, float]
     """Pixels of the page per pixel of the stored matrix, across and down."""
+    kept_free: tuple[Box, ...] = ()
+    """Where something else is written, and no sign."""
 
     def point(self, stored: Point) -> Point:
         """Return where a point of the stored matrix is, or the nearest place of the picture."""
@@ -127,6 +129,7 @@ def sign_boxes(
     frame = (left - margin, top - margin, right + margin, bottom + margin)
     around_all = [outer(path_of(mark, picture, with_pen), with_pen) for mark in marks]
     taken = [box for mark, box in zip(marks, around_all, strict=True) if mark.sign]
+    taken += picture.kept_free
     page = canvas.pixels()[..., 0]
     boxes: list[Box | None] = []
     for mark, around in zip(marks, around_all, strict=True):

@@ -205,7 +205,9 @@ def _image_library(draft: Draft, result: Result) -> ContainerContentItem:
             image(draft, sop_uid, CONTAINS, ORIGINAL_SOURCE),
             list(_acquisition(draft.instance(sop_uid))),
         )
-        for sop_uid in (result.analysed if result.stack is None else library_of_solids(result))
+        for sop_uid in (
+            result.analysed if result.stack is None else library_of_solids(draft, result)
+        )
     ]
     return container(
         Code("111028", "DCM", "Image Library"),

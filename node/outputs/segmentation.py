@@ -83,7 +83,8 @@ def build(draft: Draft) -> list[Dataset]:
     draft = wording.numbered(draft)
     made = []
     for result in draft.results:
-        for sop_uid in result.analysed:
+        outlined = {one.region.sop_uid for one in result.findings if not one.region.is_box}
+        for sop_uid in filter(outlined.__contains__, result.analysed):
             source = _source(draft, sop_uid)
             segments = [] if source is None else list(_segments(result, source))
             if source is not None and segments:

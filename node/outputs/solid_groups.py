@@ -34,14 +34,15 @@ from node.outputs.solid_segmentation import (
     segment_numbers,
     segment_voxels,
     segmentation_series,
+    site_of,
     solid_tracking,
     sop_uid_of,
 )
 from node.outputs.sr_content import (
-    BREAST,
     CONCEPT_MOD,
     CONTAINS,
     EQUIVALENT_MEANING,
+    FINDING,
     FINDING_SITE,
     INFERRED_FROM,
     LATERALITY,
@@ -70,7 +71,8 @@ SEGMENTED_IMAGE = Code("121233", "DCM", "Source image for segmentation")
 AREA = Code("42798000", "SCT", "Area")
 MM2 = Code("mm2", "UCUM", "square millimeter")
 MOST_DECISIVE = 6
-"""Slices that are referred to for each solid: hundreds are looked at by nobody."""
+"""Slices that are referred to for each solid that counts, hundreds are looked at by nobody; for
+what a rule left out it is one."""
 
 
 def solid_groups(draft: Draft, result: Result) -> list[ContainerContentItem]:
@@ -113,9 +115,14 @@ def derived_of_solids(draft: Draft, result: Result) -> list[ContentItem]:
 
 
 def described_solid(draft: Draft, result: Result, solid: Solid) -> list[ContentItem]:
-    """Return where a number was measured, on which slices, what of and by whom (TID 300)."""
+    """Return where a number was measured, on which slices, what of and by whom (TID 300).
+
+    The finding is what tells a volume that a rule left out from one that counts: where nothing
+    groups them the numbers of both have the same concept.
+    """
     frames = _decisive(result, solid)
     return [
+        coded(FINDING, solid.kind, CONCEPT_MOD),
         *_site(solid),
         *(image(draft, sop_uid, INFERRED_FROM, MEASURED, frame) for sop_uid, frame in frames),
         text_item(EQUIVALENT_MEANING, solid_label(solid), CONCEPT_MOD),
@@ -123,15 +130,20 @@ def described_solid(draft: Draft, result: Result, solid: Solid) -> list[ContentI
     ]
 
 
-def library_of_solids(result: Result) -> tuple[str, ...]:
-    """Return the objects that stand for the volumes in the image library: decisive slices.
+def library_of_solids(draft: Draft, result: Result) -> tuple[str, ...]:
+    """Return the objects that stand for the volumes in the image library: what is referred to.
 
-    Else the middle one of the stack.
+    These are the decisive slices, those with an outline, and those that numbers are about; where
+    nothing is referred to the middle one of the stack. Not the thousands that were analysed: they
+    stand among the evidence.
     """
     assert result.stack is not None
+    lain = lain_of(draft, result)
     frames = [frame for solid in result.solids for frame in _decisive(result, solid)]
+    frames += [] if lain is None else [_outlined_slice(result, lain, at)[1] for at in lain.solids]
+    uids = [uid for uid, _ in frames] + [uid for e in result.evaluations for uid in e.sop_uids]
     slices = result.stack.slices
-    return tuple(dict.fromkeys(uid for uid, _ in frames or [slices[len(slices) // 2]]))
+    return tuple(dict.fromkeys(uids or [slices[len(slices) // 2][0]]))
 
 
 def outline_on(mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> tuple[Point, ...]:
@@ -150,11 +162,8 @@ def most_telling(solid: Solid, voxels: Voxels) -> int:
 
 def _outlined(draft: Draft, result: Result, lain: Lain, place: int) -> ContainerContentItem:
     solid, voxels = result.solids[place], lain.voxels[place]
-    assert result.stack is not None
-    at = most_telling(solid, voxels)
+    at, (sop_uid, frame) = _outlined_slice(result, lain, place)
     outline = np.asarray(outline_on(voxels.on(at)), dtype=np.float64)
-    # The slice of the phase that shows it: before contrast there is nothing to be seen.
-    sop_uid, frame = (result.contrasted or result.stack).slices[at]
     region = with_children(
         ScoordContentItem(
             concept(IMAGE_REGION), GraphicTypeValues.POLYLINE, outline, relationship_type=CONTAINS
@@ -169,6 +178,17 @@ def _outlined(draft: Draft, result: Result, lain: Lain, place: int) -> Container
         [*_named(draft, result.model, place, solid), region, *_site(solid), of_slice],
         template="1410",
     )
+
+
+def _outlined_slice(result: Result, lain: Lain, place: int) -> tuple[int, tuple[str, int | None]]:
+    """Return the place of the slice that a solid is outlined on, and its image.
+
+    Of the phase that shows it: before contrast there is nothing to be seen.
+    """
+    stack = result.contrasted or result.stack
+    assert stack is not None
+    at = most_telling(result.solids[place], lain.voxels[place])
+    return at, stack.slices[at]
 
 
 def _measured(draft: Draft, result: Result, place: int) -> ContainerContentItem:
@@ -198,22 +218,24 @@ def _named(draft: Draft, model: ModelIdentity, place: int, solid: Solid) -> Iter
     identifier, tracking_uid = solid_tracking(draft, model, place, solid)
     yield text_item(Code("112039", "DCM", "Tracking Identifier"), identifier, OBS_CONTEXT)
     yield uid(Code("112040", "DCM", "Tracking Unique Identifier"), tracking_uid)
-    yield coded(Code("121071", "DCM", "Finding"), solid.kind)
+    yield coded(FINDING, solid.kind)
 
 
 def _site(solid: Solid) -> list[ContentItem]:
-    """Return which breast; nothing of what has no side."""
-    if solid.laterality is None:
+    """Return where it lies, and on which side if it has one; nothing if that is not known."""
+    site = site_of(solid)
+    if site is None:
         return []
-    side = coded(LATERALITY, SIDES[solid.laterality], CONCEPT_MOD)
-    return [with_children(coded(FINDING_SITE, BREAST, CONCEPT_MOD), [side])]
+    side = solid.laterality
+    sides = [] if side is None else [coded(LATERALITY, SIDES[side], CONCEPT_MOD)]
+    return [with_children(coded(FINDING_SITE, site, CONCEPT_MOD), sides)]
 
 
 def _decisive(result: Result, solid: Solid) -> list[tuple[str, int | None]]:
     """Return the slices that say most about a solid, the first most."""
     if result.stack is None:
         return []
-    places = list(solid.decisive[:MOST_DECISIVE])
+    places = list(solid.decisive[: 1 if solid.is_left_out else MOST_DECISIVE])
     if not places:
         voxels = segment_voxels(result).get(result.solids.index(solid))
         places = [] if voxels is None else [most_telling(solid, voxels)]

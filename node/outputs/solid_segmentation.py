@@ -38,7 +38,7 @@ from node.outputs.segments import (
 from node.outputs.sr_content import BREAST
 from node.outputs.sr_document import PRIVATE_SCHEME, private_scheme
 from node.outputs.wording import solid_label
-from node.result import ModelIdentity, Result, SliceStack, Solid
+from node.result import Code, ModelIdentity, Result, SliceStack, Solid
 
 COUNTED: tuple[Colour, ...] = (SEGMENT_COLOURS[0], SEGMENT_COLOURS[2], SEGMENT_COLOURS[3])
 LEFT_OUT: tuple[Colour, ...] = (SEGMENT_COLOURS[1], SEGMENT_COLOURS[5], SEGMENT_COLOURS[4])
@@ -119,6 +119,13 @@ def solid_tracking(draft: Draft, model: ModelIdentity, place: int, solid: Solid)
     return solid_label(solid), draft.uid("tracking", model.name, f"solid {place}")
 
 
+def site_of(solid: Solid) -> Code | None:
+    """Return the part of the body that a solid lies in: a breast, of what has a side."""
+    if solid.site is not None:
+        return solid.site
+    return None if solid.laterality is None else BREAST
+
+
 def lain_of(draft: Draft, result: Result) -> Lain | None:
     """Return where a result's solids lie; None if it has no slices, or those do not say."""
     voxels = segment_voxels(result)
@@ -174,7 +181,8 @@ def _segmentation(draft: Draft, result: Result, lain: Lain) -> Dataset:
     _name_dimensions(dataset, draft.uid(*series.key, "dimensions"))
     _refer(dataset, draft, dict(zip(map(_stand_in, frames), frames, strict=True)))
     copy_lossy(draft, dict.fromkeys(sop_uid for sop_uid, _ in frames), dataset)
-    if any(solid.kind.scheme == PRIVATE_SCHEME for solid in lain.solids.values()):
+    codes = [code for one in lain.solids.values() for code in (one.kind, one.site) if code]
+    if any(code.scheme == PRIVATE_SCHEME for code in codes):
         dataset.CodingSchemeIdentificationSequence = [private_scheme()]
     return dataset
 
@@ -189,7 +197,7 @@ def _described(
             kind=solid.kind,
             model=model,
             tracking=solid_tracking(draft, model, place, solid),
-            region=BREAST if solid.laterality is not None else None,
+            region=site_of(solid),
             laterality=solid.laterality,
             is_measured_by_rule=solid.is_left_out or solid.kind.scheme == PRIVATE_SCHEME,
         )

@@ -43,16 +43,14 @@ from node.outputs.marked_view import (
     shortened,
 )
 from node.outputs.marking import Pen, draw_marks, ink_of, marks_on, placed
+from node.outputs.volume_legend import ink_of_solid, sign_of_solid, volume_said
 from node.outputs.volume_panels import (
     Panelled,
     draw_projection,
     draw_slice,
     draw_standing_slice,
-    ink_of_solid,
     panelled,
     places_shown,
-    sign_of_solid,
-    volume_said,
 )
 from node.result import Finding, Pictured, Result
 from node.study import View
@@ -119,23 +117,30 @@ def draw_summary(draft: Draft) -> NDArray[np.uint8]:
 
 
 def framed(draft: Draft, what: str) -> Canvas:
-    """Return an empty page with what stands above and below on every page; `what` is on it."""
+    """Return an empty page with what stands above and below on every page; `what` is on it.
+
+    Beside the models stands the study's triage level, which on the summary has a place of its own.
+    """
     canvas = Canvas(PAGE)
-    _header(canvas, draft)
-    canvas.text_right((PAGE[0] - MARGIN, 150), what, 34, WHITE)
+    room = PAGE[0] - MARGIN - _header(canvas, draft, has_level=True) - 48
+    size = fitting_size(what, 34, room, 20)
+    canvas.text_right((PAGE[0] - MARGIN, 150), shorten(what, size, room), size, WHITE)
     _footer(canvas, draft)
     return canvas
 
 
-def _header(canvas: Canvas, draft: Draft) -> None:
+def _header(canvas: Canvas, draft: Draft, *, has_level: bool = False) -> int:
+    """Write what was done, by whom and when; return where the second line ends."""
     right = PAGE[0] - MARGIN
     size = 30
-    labels = ["AI generated - not verified"]
-    labels += filter(None, [wording.status_label(draft.results)])
-    x = right - sum(width(label, size) + 27 for label in labels) - 28 * (len(labels) - 1)
+    labels = [("AI generated - not verified", WARNING)]
+    labels += [(label, WARNING) for label in [wording.status_label(draft.results)] if label]
+    if has_level and draft.level is not None:
+        labels.insert(0, (f"AI triage: {draft.level}", LEVEL_COLOURS[draft.level]))
+    x = right - sum(width(label, size) + 27 for label, _ in labels) - 28 * (len(labels) - 1)
     room = x - MARGIN - 40
-    for label in labels:
-        x = canvas.tag((x, 66), label, size) + 28
+    for label, colour in labels:
+        x = canvas.tag((x, 66), label, size, colour) + 28
     titles = [
         ", ".join(shortened(r.model.title, letters) for r in draft.results)
         for letters in (64, 40, 28, 16)
@@ -147,8 +152,9 @@ def _header(canvas: Canvas, draft: Draft) -> None:
     x = canvas.text((MARGIN, 150), when, 34, BODY)
     replaced = wording.version(draft)
     if replaced:
-        canvas.text((x + 48, 150), replaced, 34, WARNING)
+        x = canvas.text((x + 48, 150), replaced, 34, WARNING)
     canvas.rule(MARGIN, right, TOP - 8)
+    return x
 
 
 def _footer(canvas: Canvas, draft: Draft) -> None:
@@ -555,26 +561,34 @@ def _measured(draft: Draft, result: Result, size: int, room: int) -> Iterator[li
 
 
 def _solids(result: Result, size: int, room: int) -> Iterator[list[Row]]:
-    """Yield the rows of each solid: what it is called, and below it what was measured."""
+    """Yield the rows of each solid: what it is called, how large it is, and below it the rest."""
     for place, solid in enumerate(result.solids):
         ink = ink_of_solid(solid)
-        sign = sign_of_solid(result, place)
-        head = Row("", above=0.35, ink=ink, sign=sign)
-        label = wording.solid_label(solid)
-        lines = wrap(label, size, room - _indented(head, size))
-        rows = [replace(head, left=lines[0])]
-        rows += [Row(line, ink=ink, sign=" ") for line in lines[1:]]
-        for said in wrap(volume_said(solid), size, room - _indented(head, size)):
-            colour = BODY if solid.is_left_out else WHITE
-            rows.append(Row("", said, right_colour=colour, ink=ink, sign=" "))
+        head = Row("", above=0.35, ink=ink, sign=sign_of_solid(result, place))
+        left = room - _indented(head, size)
+        label, value = wording.ascii_text(solid.label), volume_said(solid)
+        colour = BODY if solid.is_left_out else WHITE
+        below = replace(head, above=0, sign=" ", right_colour=colour)
+        if width(label, size) + width(value, size) + size <= left:
+            rows = [replace(head, left=label, right=value, right_colour=colour)]
+        else:
+            lines = wrap(label, size, left)
+            rows = [replace(head, left=lines[0])]
+            rows += [replace(below, left=line) for line in lines[1:]]
+            rows += [replace(below, right=line) for line in wrap(value, size, left)]
+        for line in wrap(wording.of_solid(solid), size, left):
+            rows.append(replace(below, right=line, right_colour=BODY))
         yield rows
 
 
 def _evaluated(result: Result, size: int, room: int) -> Iterator[list[Row]]:
-    """Yield the rows of each evaluation: of exam, breasts, images; the exam's is largest."""
+    """Yield the rows of each evaluation: of exam, breasts, images; the exam's is largest.
+
+    Beside marks or volumes none is: it is not the answer.
+    """
     for number, evaluation in enumerate(result.evaluations):
         label = wording.ascii_text(evaluation.label)
-        is_answer = number == 0 and not marks_images(result)
+        is_answer = number == 0 and not (marks_images(result) or result.solids)
         scale = 1.5 if is_answer else 1.0
         above = 0.5 if number == 0 and not is_answer else 0
         said: list[Row] = []
@@ -616,14 +630,17 @@ def _paragraphs(texts: tuple[str, ...], size: int, room: int) -> Iterator[Row]:
 
 def _refusals(draft: Draft, size: int, room: int) -> Iterator[Row]:
     """Say which images were not analysed and why, once for all models that say the same."""
-    titles: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    titles: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for result in draft.results:
         if result.refused:
-            said = (len(result.refused), tuple(wording.refusals(result.refused)))
+            said = (
+                wording.counted_refusals(result.refused),
+                tuple(wording.refusals(result.refused)),
+            )
             titles.setdefault(said, []).append(wording.ascii_text(result.model.title))
-    for (count, lines), names in titles.items():
+    for (what, lines), names in titles.items():
         by = f" by {', '.join(names)}" if len(names) < len(draft.results) else ""
-        title = f"{count} image{'s' * (count > 1)} not analysed{by}"
+        title = f"{what} not analysed{by}"
         for index, line in enumerate(wrap(title, size, room)):
             yield Row(line, colour=WARNING, above=0 if index else 0.7)
         for refused in lines:

@@ -20,6 +20,7 @@ from node.outputs.sr_content import (
     CONTAINS,
     ENGLISH,
     EQUIVALENT_MEANING,
+    FINDING,
     INFERRED_FROM,
     LANGUAGE,
     MEASURED,
@@ -38,7 +39,6 @@ from node.outputs.sr_triage import triage_items
 from node.result import Code, Evaluation, ModelIdentity, Result
 
 DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
-FINDING = Code("121071", "DCM", "Finding")
 IMPRESSION = Code("121073", "DCM", "Impression")
 
 
@@ -47,7 +47,7 @@ def text_report(draft: Draft, result: Result) -> ContainerContentItem:
     sentences = [text_item(IMPRESSION, sentence) for sentence in wording.sentences(draft, result)]
     sections = [container(Code("121072", "DCM", "Impressions"), sentences)]
     lines = [line for e in result.evaluations for line in wording.measured(e)]
-    lines += [line for solid in result.solids for line in wording.measured_solid(solid)]
+    lines += filter(None, map(wording.measured_solid, result.solids))
     lines = [*filter(None, [wording.level_in_brief(result)]), *lines]
     if lines:
         numbers = [item for e in result.evaluations for item in _evaluated(draft, result.model, e)]

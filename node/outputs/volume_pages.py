@@ -27,10 +27,15 @@ from node.outputs.canvas import (
 )
 from node.outputs.case import Draft
 from node.outputs.summary_page import BOTTOM, MARGIN, PAGE, PROJECTED, TOP, framed
-from node.outputs.volume_panels import (
+from node.outputs.volume_legend import (
+    COUNTED_INK,
     LEFT_OUT_INK,
-    Panelled,
     draw_legend,
+    legend_height,
+    sign_of_curve,
+)
+from node.outputs.volume_panels import (
+    Panelled,
     draw_projection,
     draw_slice,
     panelled,
@@ -39,11 +44,12 @@ from node.outputs.volume_panels import (
     tiles,
 )
 from node.result import Result, UptakeCurve
-from node.study import Laterality
+from node.study import PRE_CONTRAST, Laterality
 
-LEGEND_ROWS = 4
-CURVE_INKS = tuple(ink for ink in INKS if ink is not LEFT_OUT_INK)
-"""None that elsewhere says that something was left out."""
+CURVE_INKS = tuple(
+    replace(COUNTED_INK, dashes=ink.dashes) for ink in INKS if ink is not LEFT_OUT_INK
+)
+"""All in the colour of what counts, as on slices; told apart by their dashes and signs."""
 _TYPE = 28
 OF_PROJECTION = (
     "Seen from the feet. The heart, vessels and the background enhance too, and where the body "
@@ -56,8 +62,8 @@ SLICE_PAGES = (
 )
 OF_SLICES_ALONE = "The slices that say most. Pictures are cut around what counts."
 OF_CURVES = (
-    "Percent by which the signal exceeds that before contrast; between the points nothing was "
-    "measured."
+    "Percent by which the signal exceeds that before contrast, where it is 0 %; between the points "
+    "nothing was measured."
 )
 _STEPS = (10, 20, 25, 50, 100, 200, 250, 500)
 
@@ -101,7 +107,7 @@ def _projection(shown: Panelled) -> NDArray[np.uint8]:
     legend = _legend_box(shown.result)
     note = _note(canvas, OF_PROJECTION, legend[1])
     draw_projection(canvas, shown, (MARGIN, TOP + 16, PAGE[0] - MARGIN, note - 16))
-    draw_legend(canvas, shown.result, legend, _TYPE)
+    draw_legend(canvas, shown.result, legend)
     return canvas.pixels()
 
 
@@ -121,16 +127,14 @@ def _slices(shown: Panelled) -> NDArray[np.uint8]:
             TOP + 16 + number // across * (high + gap),
         )
         draw_slice(canvas, shown, place, (left, top, left + wide, top + high))
-    draw_legend(canvas, shown.result, legend, _TYPE)
+    draw_legend(canvas, shown.result, legend)
     return canvas.pixels()
 
 
 def _legend_box(result: Result) -> Box:
     """Return where the legend stands, at the bottom of the page."""
-    count = len(result.solids)
-    rows = min(LEGEND_ROWS, count if count <= 3 else ceil(count / 2))
-    height = rows * round(_TYPE * 1.45)
-    return (MARGIN, BOTTOM - 16 - height, PAGE[0] - MARGIN, BOTTOM - 16)
+    top = BOTTOM - 16 - legend_height(result)
+    return (MARGIN, top, PAGE[0] - MARGIN, BOTTOM - 16)
 
 
 def _note(canvas: Canvas, words: str, bottom: int) -> int:
@@ -159,20 +163,32 @@ class _Axes:
 
 def _curves(draft: Draft, result: Result) -> NDArray[np.uint8]:
     canvas = framed(draft, "Enhancement over time")
-    curves = [curve for curve in result.curves if curve.points][: len(CURVE_INKS)]
+    followed = [curve for curve in result.curves if curve.points][: len(CURVE_INKS)]
+    curves = [_from_nothing(curve, result) for curve in followed]
     step = round(_TYPE * 1.45)
     bottom = BOTTOM - 16 - step * len(curves)
-    note = _note(canvas, OF_CURVES, bottom)
+    note = _note(canvas, " ".join(filter(None, [OF_CURVES, wording.times_rest_on(result)])), bottom)
     axes = _axes(curves, result, (MARGIN + 150, TOP + 90, PAGE[0] - MARGIN - 40, note - 110))
     _grid_lines(canvas, axes)
     _phases(canvas, axes, result)
     for number, curve in enumerate(curves):
-        _curve(canvas, axes, curve, CURVE_INKS[number])
+        sign = sign_of_curve(result, curve)
+        _curve(canvas, axes, curve, CURVE_INKS[number], sign)
         y = bottom + number * step
         line = ((float(MARGIN), y + _TYPE * 0.62), (MARGIN + 64.0, y + _TYPE * 0.62))
         canvas.line(line, Stroke(CURVE_INKS[number], 3, 0))
-        canvas.text((MARGIN + 80, y), wording.ascii_text(curve.label), _TYPE, BODY)
+        x = MARGIN + 80
+        if sign:
+            x = canvas.text((x, y), sign, _TYPE, CURVE_INKS[number].colour) + 16
+        canvas.text((x, y), wording.ascii_text(curve.label), _TYPE, BODY)
     return canvas.pixels()
+
+
+def _from_nothing(curve: UptakeCurve, result: Result) -> UptakeCurve:
+    """Return the curve from the phase before contrast on, where it is 0 % by what it measures."""
+    middles = (one.middle_s for one in result.phases if one.role == PRE_CONTRAST)
+    before = next(middles, None)
+    return curve if before is None else replace(curve, points=((before, 0.0), *curve.points))
 
 
 def _axes(curves: list[UptakeCurve], result: Result, box: Box) -> _Axes:
@@ -228,10 +244,13 @@ def _phases(canvas: Canvas, axes: _Axes, result: Result) -> None:
         canvas.text((left, top - 40 - 36 * line), words, _TYPE, WHITE)
 
 
-def _curve(canvas: Canvas, axes: _Axes, curve: UptakeCurve, ink: Ink) -> None:
+def _curve(canvas: Canvas, axes: _Axes, curve: UptakeCurve, ink: Ink, sign: str) -> None:
     points = [axes.at(*point) for point in sorted(curve.points)]
     if len(points) > 1:
         canvas.line(points, Stroke(ink, 4, 1))
     for x, y in points:
         square = ((x - 7, y - 7), (x + 7, y - 7), (x + 7, y + 7), (x - 7, y + 7), (x - 7, y - 7))
         canvas.line(square, Stroke(Ink(ink.colour), 4, 1))
+    if sign:
+        x, y = points[-1]
+        canvas.text((min(round(x) + 16, PAGE[0] - MARGIN), round(y) - 18), sign, _TYPE, ink.colour)

@@ -17,16 +17,15 @@ from node.imaging.components import Bools
 from node.imaging.outlines import regions
 from node.imaging.planes import Plane
 from node.imaging.standard_view import StandardView, axial_projection, view_of
-from node.outputs import verbatim, wording
-from node.outputs.canvas import BODY, INKS, WHITE, Box, Canvas, Ink, Stroke, shorten, width
+from node.outputs import verbatim
+from node.outputs.canvas import BODY, WHITE, Box, Canvas, Ink, Stroke, shorten, width
 from node.outputs.case import Draft
 from node.outputs.marking import Marked, Pen, Placed, draw_marks
 from node.outputs.solid_segmentation import Lain, lain_of
-from node.result import Finding, Region, Result, Solid
+from node.outputs.volume_legend import ink_of_solid, sign_of_solid
+from node.result import Finding, Region, Result
 from node.study import Laterality, Picture, VolumePicture
 
-COUNTED_INK: Ink = INKS[0]
-LEFT_OUT_INK: Ink = INKS[1]
 MOST_PANELS = 6
 """On a page."""
 LEAST_SHOWN = 0.6
@@ -75,16 +74,6 @@ def decisive_places(result: Result, most: int = MOST_PANELS) -> tuple[int, ...]:
     chosen = counted if any(counted) else others
     in_turn = (place for row in zip_longest(*chosen) for place in row if place is not None)
     return tuple(sorted(list(dict.fromkeys(in_turn))[:most]))
-
-
-def ink_of_solid(solid: Solid) -> Ink:
-    """Return how a solid is drawn."""
-    return LEFT_OUT_INK if solid.is_left_out else COUNTED_INK
-
-
-def sign_of_solid(result: Result, place: int) -> str:
-    """Return the sign of a solid, by its place in the result; none of a single one."""
-    return str(place + 1) if len(result.solids) > 1 else ""
 
 
 def draw_slice(canvas: Canvas, shown: Panelled, place: int, box: Box) -> None:
@@ -178,37 +167,6 @@ def tiles(shown: Panelled, count: int, space: tuple[int, int], gap: int) -> int:
     return max(range(1, min(count, 3) + 1), key=per_mm)
 
 
-def volume_said(solid: Solid) -> str:
-    """Return what is measured, in a few words: "2.00 ml", "17.0 ml, not counted"."""
-    said = ", ".join(
-        wording.quantity(m) if number == 0 else f"{m.concept.meaning} {wording.quantity(m)}"
-        for number, m in enumerate(solid.measurements)
-    )
-    return wording.ascii_text(f"{said}, not counted" if solid.is_left_out else said)
-
-
-def draw_legend(canvas: Canvas, result: Result, box: Box, size: int = 28) -> None:
-    """Write what each sign is, with a sample of its line; in two columns if there are many."""
-    across = 2 if len(result.solids) > 3 else 1
-    step, gap = round(size * 1.45), 48
-    room = (box[2] - box[0] - gap * (across - 1)) // across
-    rows = (box[3] - box[1]) // step
-    for place, solid in enumerate(result.solids[: rows * across]):
-        left = box[0] + (place // rows if across > 1 else 0) * (room + gap)
-        y = box[1] + (place % rows) * step
-        ink, x = ink_of_solid(solid), left
-        line = ((float(x), y + size * 0.62), (x + size * 2.2, y + size * 0.62))
-        canvas.line(line, Stroke(ink, 3, 0))
-        x += round(size * 2.7)
-        if sign := sign_of_solid(result, place):
-            canvas.text((x, y), sign, size, ink.colour)
-            x += round(size * 1.2)
-        said = volume_said(solid)
-        begin = canvas.text_right((left + room, y), said, size, WHITE)
-        label = wording.solid_label(solid)
-        canvas.text((x, y), shorten(label, size, begin - x - size), size, BODY)
-
-
 def _panel(
     canvas: Canvas,
     result: Result,
@@ -225,11 +183,14 @@ def _panel(
     left, top = (box[0] + box[2] - size[0]) // 2, (box[1] + box[3] - size[1]) // 2
     inside = (left, top, left + size[0], top + size[1])
     canvas.picture(grey, inside)
-    placed = Placed(inside, (size[0] / columns, size[1] / rows))
+    letters, bar = _letters(view, inside), _scale_bar(inside, per_mm)
+    kept_free = tuple(at for _, at in (*letters, *([] if bar is None else [bar])))
+    placed = Placed(inside, (size[0] / columns, size[1] / rows), kept_free)
     marks = [mark for of, mask in masks.items() for mark in _marks(result, of, mask)]
     draw_marks(canvas, marks, placed, (Pen(width=2.4, halo=1, sign=30), 0))
-    _letters(canvas, view, inside)
-    _scale_bar(canvas, inside, per_mm)
+    _draw_letters(canvas, letters)
+    if bar is not None:
+        _draw_scale_bar(canvas, bar)
 
 
 def draw_standing_slice(canvas: Canvas, picture: Picture, plane: Plane, box: Box) -> None:
@@ -243,7 +204,7 @@ def draw_standing_slice(canvas: Canvas, picture: Picture, plane: Plane, box: Box
     left = (box[0] + box[2] - size[0]) // 2
     inside = (left, box[1], left + size[0], box[1] + size[1])
     canvas.picture(grey, inside)
-    _letters(canvas, view, inside)
+    _draw_letters(canvas, _letters(view, inside))
 
 
 Cut = tuple[slice, slice]
@@ -299,32 +260,43 @@ def _marks(result: Result, place: int, mask: Bools) -> list[Marked]:
     ]
 
 
-def _letters(canvas: Canvas, view: StandardView, box: Box) -> None:
-    """Write where left, right, top and bottom of a picture lie in the patient."""
+_Written = tuple[str, Box]
+"""Words on a picture, and where."""
+_LETTER = 34
+
+
+def _letters(view: StandardView, box: Box) -> Sequence[_Written]:
+    """Return where is written where left, right, top and bottom of a picture lie in the patient."""
     left, top, right, bottom = box
-    size = 34
-    half, edge = size // 2 + 4, size + 12
+    half, edge = _LETTER // 2 + 4, _LETTER + 12
     across, down = (left + right) // 2, (top + bottom) // 2
-    places: Sequence[tuple[str, Box]] = (
+    return (
         (view.left, (left, down - half, left + edge, down + half)),
         (view.right, (right - edge, down - half, right, down + half)),
         (view.top, (across - half, top, across + half, top + edge)),
         (view.bottom, (across - half, bottom - edge, across + half, bottom)),
     )
-    for letter, at in places:
-        canvas.sign(at, letter, size, WHITE)
 
 
-def _scale_bar(canvas: Canvas, box: Box, per_mm: float) -> None:
-    """Draw how long 5 cm are, at the lower left, if there is room for it."""
+def _draw_letters(canvas: Canvas, letters: Sequence[_Written]) -> None:
+    for letter, at in letters:
+        canvas.sign(at, letter, _LETTER, WHITE)
+
+
+def _scale_bar(box: Box, per_mm: float) -> _Written | None:
+    """Return where is drawn how long 5 cm are, at the lower left; None without room for it."""
     length = round(BAR_MM * per_mm)
     if length > (box[2] - box[0]) // 3:
-        return
-    y, left = box[3] - 16, box[0] + 16
-    canvas.line(((float(left), float(y)), (float(left + length), float(y))), SCALE_STROKE)
-    words = f"{BAR_MM // 10} cm"
-    at = left + (length - width(words, 20)) // 2
-    canvas.sign((at, y - 34, at + width(words, 20), y - 8), words, 20, WHITE)
+        return None
+    left, y = box[0] + 16, box[3] - 16
+    return f"{BAR_MM // 10} cm", (left, y - 34, left + length, y + 4)
+
+
+def _draw_scale_bar(canvas: Canvas, bar: _Written) -> None:
+    words, (left, top, right, bottom) = bar
+    y, at = float(bottom - 4), (left + right - width(words, 20)) // 2
+    canvas.line(((float(left), y), (float(right), y)), SCALE_STROKE)
+    canvas.sign((at, top, at + width(words, 20), top + 26), words, 20, WHITE)
 
 
 def places_shown(shown: Panelled, most: int = MOST_PANELS) -> tuple[int, ...]:

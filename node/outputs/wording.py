@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from node import __version__
@@ -21,14 +22,13 @@ from node.result import (
     Measurement,
     ModelIdentity,
     OperatingPoint,
-    PhaseRead,
     Priority,
     Refusal,
     Result,
     Solid,
     Triage,
 )
-from node.study import damaged_in_words
+from node.study import PhaseRead, damaged_in_words
 from node.triage import change_in_words, gives_level
 
 if TYPE_CHECKING:  # lists have words from here, too, and need none of what reads objects
@@ -78,10 +78,32 @@ def solid_label(solid: Solid) -> str:
     return ascii_text(solid.label if is_said else f"{solid.label} (left out)")
 
 
-def measured_solid(solid: Solid) -> list[str]:
-    """Return a line for each number: "L breast enhancing volume, Volume: 2.00 ml"."""
-    numbers = [f"{m.concept.meaning}: {quantity(m)}" for m in solid.measurements]
-    return [ascii_text(f"{solid_label(solid)}, {line}") for line in numbers]
+def measured_solid(solid: Solid) -> str:
+    """Return what was measured: "L breast volume, Volume: 1.0 ml (washout 0.2, plateau 0.8 ml)".
+
+    "" of what nothing was measured on.
+    """
+    if not solid.measurements:
+        return ""
+    first = solid.measurements[0]
+    line = f"{solid_label(solid)}, {first.concept.meaning}: {quantity(first)}"
+    details = of_solid(solid)
+    return ascii_text(f"{line} ({details})" if details else line)
+
+
+def of_solid(solid: Solid) -> str:
+    """Return the numbers behind the first: "washout 0.2, plateau 0.5, persistent 0.3 ml".
+
+    A unit that all share is said once, at the end.
+    """
+    numbers = solid.measurements[1:]
+    names = [
+        name or m.concept.meaning for m, name in zip_longest(numbers, solid.of_it) if m is not None
+    ]
+    is_shared = len({m.unit for m in numbers}) == 1 and numbers[0].unit.value != "1"
+    written = written_number if is_shared else quantity
+    said = ", ".join(f"{name} {written(m)}" for name, m in zip(names, numbers, strict=True))
+    return ascii_text(f"{said} {numbers[0].unit.value}" if is_shared else said)
 
 
 def phases_read(result: Result) -> list[str]:
@@ -90,9 +112,13 @@ def phases_read(result: Result) -> list[str]:
     for phase in result.phases:
         name = phase.role if phase.role == phase.name else f"{phase.role} ({phase.name})"
         lines.append(ascii_text(f"Phase {name}: {phase.slices} slices, {_moment_of(phase)}."))
-    if rests := list(dict.fromkeys(filter(None, (phase.rests_on for phase in result.phases)))):
-        lines.append(ascii_text(f"Times rest on: {'; '.join(rests).rstrip('.')}."))
-    return lines
+    return [*lines, *filter(None, [times_rest_on(result)])]
+
+
+def times_rest_on(result: Result) -> str:
+    """Return what the times of the phases rest on, "" if none is known."""
+    rests = dict.fromkeys(filter(None, (phase.rests_on for phase in result.phases)))
+    return ascii_text(f"Times rest on: {'; '.join(rests).rstrip('.')}.") if rests else ""
 
 
 def _moment_of(phase: PhaseRead) -> str:
@@ -130,12 +156,19 @@ def outcome(result: Result) -> str:
         why_not = f"not analysed: {result.reason}"
         return "; ".join(filter(None, [level_in_brief(result), why_not]))
     total = len(result.analysed) + len(result.refused)
-    words = [f"{len(result.analysed)} of {total} images analysed"]
+    of_all = f"{len(result.analysed)} of {total} images"
+    words = [f"{_processed(result) if result.phases else of_all} analysed"]
     words = [*filter(None, [level_in_brief(result)]), *words]
     words += [found(result)] if result.looked_for else []
-    words += [line for solid in result.solids for line in measured_solid(solid)[:1]]
+    words += volumes_in_brief(result)
     words += [line for evaluation in result.evaluations for line in in_brief(evaluation)]
     return "; ".join(words)
+
+
+def volumes_in_brief(result: Result) -> list[str]:
+    """Return how large each solid is that counts: "L breast enhancing volume 2.4 ml"."""
+    counted = [solid for solid in result.solids if not solid.is_left_out]
+    return [ascii_text(f"{s.label} {quantity(m)}") for s in counted for m in s.measurements[:1]]
 
 
 def refused_for(reason: str, count: int) -> str:
@@ -147,6 +180,13 @@ def refused_for(reason: str, count: int) -> str:
 def refusal(refused: Refusal) -> str:
     """Return what was not analysed and why: "R MLO: implant"."""
     return ascii_text(f"{refused.what}: {refused.reason}").rstrip(".")
+
+
+def counted_refusals(refused: Sequence[Refusal]) -> str:
+    """Return how many were not analysed: "2 images"; "Exam" where a whole exam is refused."""
+    if {one.what for one in refused} == {"Exam"}:
+        return "Exam"
+    return "1 image" if len(refused) == 1 else f"{len(refused)} images"
 
 
 def refusals(refused: Iterable[Refusal]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,10 @@ from node.manifest import (
     MapOutput,
     MaskOutput,
     Model,
+    NumberOutput,
     Output,
     ScoreOutput,
+    SolidsOutput,
 )
 from node.packages.exams import GIVE_FILES, PreparedUnit, tensors_of
 
@@ -76,7 +79,8 @@ def blind_roles(model: Model, session: Session, units: Sequence[PreparedUnit]) -
     """Yield the roles whose images change no answer, of a network that reads several at once."""
     whole = [unit.by_role for unit in units if len(unit.by_role) > 1]
     answers = [session.run(tensors_of(model, session, images)) for images in whole]
-    for role in model.manifest.unit.all_roles if whole else ():
+    given = dict.fromkeys(role for one in model.manifest.inputs for role in one.roles)
+    for role in (given or model.manifest.unit.all_roles) if whole else ():
         others = ({key: one for key, one in images.items() if key != role} for images in whole)
         without = [session.run(tensors_of(model, session, images)) for images in others]
         if all(_same(*pair) for pair in zip(answers, without, strict=True)):
@@ -106,11 +110,18 @@ def _not_repeatable(asked: Sequence[Asked]) -> Iterator[str]:
 
 
 def _largest_difference(one: Tensor, other: Tensor) -> float:
-    return float(np.abs(one.astype(np.float64) - other).max(initial=0))
+    return float(differences(one, other).max(initial=0))
+
+
+def differences(one: NDArray[Any], other: NDArray[Any]) -> _Numbers:
+    """Return how far values differ: NaN, where there is no number, from itself not at all."""
+    apart = np.abs(one.astype(np.float64) - other)
+    both = np.isnan(one) & np.isnan(other)
+    return np.where(both, 0, np.where(np.isnan(apart), np.inf, apart))
 
 
 def _allowed(share: float, of: Tensor) -> float:
-    return share * max(1.0, float(np.abs(of).max(initial=0)))
+    return share * max(1.0, float(np.nan_to_num(np.abs(of)).max(initial=0)))
 
 
 # Range
@@ -149,8 +160,10 @@ def _scores(output: Output, asked: Sequence[Asked]) -> Iterator[tuple[str, list[
         case BoxesOutput():
             scores = [one.answers[output.tensor][0, :, 4] for one in asked]
             yield output.tensor, scores, output.activation
-        case MaskOutput() | MapOutput():
+        case MaskOutput() | MapOutput() | SolidsOutput():
             yield output.tensor, [one.answers[output.tensor][0] for one in asked], output.activation
+        case NumberOutput():
+            pass  # it may be any
     if isinstance(output, ScoreOutput) and output.warmth is not None:
         tensor = output.warmth.tensor
         yield tensor, [one.answers[tensor][0] for one in asked], "none"
@@ -203,12 +216,15 @@ def _unlike(manifest: Manifest) -> str:
 
 
 def _finds_nothing(output: Output, one: Asked) -> bool:
-    """Whether a detector, which may find nothing anywhere, has found nothing."""
+    """Whether a detector, which may find nothing anywhere, has found nothing, or a number none."""
     if isinstance(output, BoxesOutput):
         return not len(_sure(output, one))
-    if isinstance(output, MaskOutput) and output.regions == "all":
+    is_of_all = isinstance(output, MaskOutput) and output.regions == "all"
+    if isinstance(output, MaskOutput | SolidsOutput) and (is_of_all or output.places == "solids"):
         marked = activated(one.answers[output.tensor], output.activation) > output.threshold
         return not bool(marked.any())
+    if isinstance(output, NumberOutput):
+        return bool(np.isnan(one.answers[output.tensor]).all())
     return False
 
 

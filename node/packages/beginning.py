@@ -9,7 +9,7 @@ import hashlib
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,19 @@ from pydantic import TypeAdapter, ValidationError
 from node.errors import ConfigError
 from node.inference.onnx import FLOATS, Graph, GraphTensor, remedy_of_input
 from node.manifest import CARD, OPEN_QUESTION
+from node.manifest.inputs import REGION
 from node.manifest.words import Name
 from node.onnx_file import opset_of
 from node.packages.beginning_phases import reads_phases, write_phases
-from node.packages.draft import ManifestDraft, Reads, as_list
+from node.packages.beginning_solids import MOST_PARTS, ask_solids, write_number, write_parts
+from node.packages.draft import (
+    ManifestDraft,
+    Reads,
+    as_list,
+    guessed_code,
+    guessed_label,
+    output_called,
+)
 from node.toml_file import quoted
 
 WEIGHTS = "model.onnx"
@@ -144,7 +153,7 @@ def _write_manifest(draft: ManifestDraft, reads: Reads) -> None:
     outputs = _outputs(draft, reads)
     _head(draft, outputs, reads)
     if reads.is_of_volumes:
-        write_phases(draft, reads)
+        write_phases(draft, reads, marks=any(one.kind == "solids" for one in outputs))
     else:
         _inputs(draft, reads)
         _pixels(draft, reads)
@@ -157,13 +166,14 @@ def _head(draft: ManifestDraft, outputs: Sequence[_Guess], reads: Reads) -> None
     title = draft.name.replace("-", " ").title()
     kinds = {one.kind for one in outputs}
     use = "density" if kinds == {"classes"} else "detection"
-    use = "measurement" if kinds == {"mask"} else use
+    use = "measurement" if kinds <= {"mask", "solids", "number"} else use
     draft.write(f'name = "{draft.name}"', f'title = "{title}"', 'version = "0.1.0"')
     draft.ask("Who makes it? It stands in every result.")
     draft.write('manufacturer = "Unknown"')
     draft.write(f'device_uid = "2.25.{uuid.uuid4().int}"    # another version gets another')
     draft.write('status = "research"')
-    draft.ask("What is it for: measurement, density, detection or triage? Triage needs [triage].")
+    uses = "measurement" if reads.is_of_volumes else "measurement, density"
+    draft.ask(f"What is it for: {uses}, detection or triage? Triage needs [triage].")
     draft.write(f'intended_use = "{use}"')
     if reads.is_of_volumes:
         draft.write('domain = "breast_mr"')
@@ -242,12 +252,14 @@ class _Guess:
     activation: str
     unit: str
     """What it is about: image, breast or exam."""
+    is_of_volumes: bool = False
+    """Whether it is of phases, not of mammograms."""
     has_classes: bool = False
     """Of boxes: each has the number of one in its last place."""
     is_count_fixed: bool = True
 
     def write(self, draft: ManifestDraft) -> None:
-        draft.write(f'name = "{_named(self.tensor)}"', f'kind = "{self.kind}"')
+        draft.write(f'name = "{output_called(self.tensor)}"', f'kind = "{self.kind}"')
         draft.write(f"tensor = {quoted(self.tensor)}")
         _WRITE[self.kind](draft, self)
         if self.activation != "none":
@@ -256,6 +268,8 @@ class _Guess:
             draft.write(f'activation = "{self.activation}"')
         if self.kind == "classes":
             _write_classes(draft, self)
+        if self.kind == "solids":
+            write_parts(draft, self.tensor, self.count)
 
 
 def _outputs(draft: ManifestDraft, reads: Reads) -> list[_Guess]:
@@ -268,6 +282,14 @@ def _outputs(draft: ManifestDraft, reads: Reads) -> list[_Guess]:
         else:
             what = f"{one.name!r}, {one.type}, {_sizes(shape)}"
             draft.write(f"# Not used: {what}: no output has this form.")
+    if not guesses and reads.is_of_volumes:
+        slices, rows, columns = reads.of_image[1:]
+        raise ConfigError(
+            "no output has a form that a manifest has a word for: of volumes [1, parts, slices, "
+            f"rows, columns] of solids, as large as what it reads ({slices} x {rows} x {columns}) "
+            f"and of {MOST_PARTS} parts at most, [1, 1] of a number, [1, n] of scores or classes, "
+            "all of float32"
+        )
     if not guesses:
         raise ConfigError(
             "no output has a form that a manifest has a word for: [1, n] of scores or classes, "
@@ -282,13 +304,16 @@ def _sampled(graph: Graph, reads: Reads) -> dict[str, Any]:
     """Run it once on noise, in the size that the manifest will say."""
     random = np.random.default_rng(0)
     given = {}
+    channels = len(reads.inputs[0][1]) if reads.inputs else 1
     for one in graph.inputs:
         filled = {
             4: [1, _channels(reads), _HEIGHT, _WIDTH],
-            5: [1, len(reads.roles), *(size or 1 for size in reads.of_image[1:])],
+            5: [1, channels, *(size or 1 for size in reads.of_image[1:])],
         }.get(len(one.shape), [1, 50])
         shape = [size or usual for size, usual in zip(one.shape, filled, strict=True)]
-        given[one.name] = random.random(shape).astype(np.float32)
+        noise = random.random(shape)
+        is_region = (one.name, (REGION,), "") in reads.inputs
+        given[one.name] = (np.floor(5 * noise) if is_region else noise).astype(np.float32)
     return graph.answers(given)
 
 
@@ -311,8 +336,32 @@ def _guess(
         if len(reads.of_image) == 3
         else (0, 0)
     )
-    found: tuple[str, int, tuple[int, int]] | None = None
-    is_image = reads.unit == "image"
+    found = _form_of_volumes(shape, reads) if reads.is_of_volumes else None
+    found = found or _form(shape, size, is_image=reads.unit == "image")
+    if found is None:
+        return None
+    kind, number, sides = found
+    has_classes = kind == "boxes" and shape[2] == 6
+    activation, is_fixed = _activation(kind, number, answer), one.shape[1] is not None
+    return _Guess(
+        one.name,
+        kind,
+        number,
+        sides,
+        activation,
+        reads.unit,
+        is_of_volumes=reads.is_of_volumes,
+        has_classes=has_classes,
+        is_count_fixed=is_fixed,
+    )
+
+
+_Form = tuple[str, int, tuple[int, int]]
+"""Kind, how many numbers, classes, boxes or parts, and height and width."""
+
+
+def _form(shape: tuple[int | None, ...], size: tuple[int, int], *, is_image: bool) -> _Form | None:
+    found: _Form | None = None
     match shape[1:]:
         case (1 | 2 as count,):  # two: benign and malignant, more often than two grades
             found = ("score", count, size)
@@ -324,17 +373,21 @@ def _guess(
             found = ("mask", 1, size)
         case (1, int(height), int(width)) if 2 <= height <= 128 and 2 <= width <= 128 and is_image:
             found = ("heat map", 1, (height, width))
-    if found is None:
-        return None
-    kind, number, sides = found
-    has_classes = kind == "boxes" and shape[2] == 6
-    activation, is_fixed = _activation(kind, number, answer), one.shape[1] is not None
-    return _Guess(one.name, kind, number, sides, activation, reads.unit, has_classes, is_fixed)
+    return found
+
+
+def _form_of_volumes(shape: tuple[int | None, ...], reads: Reads) -> _Form | None:
+    if shape[1:] == (1,):
+        return "number", 1, (0, 0)
+    parts = (shape[1] if len(shape) == 5 else None) or 0
+    if shape[2:] == reads.of_image[1:] and 1 <= parts <= MOST_PARTS:
+        return "solids", parts, (0, 0)
+    return None
 
 
 def _activation(kind: str, count: int, answer: Any) -> str:
     """Return what turns the answer into 0..1, if it is not."""
-    if answer is None:
+    if answer is None or kind == "number":
         return "none"
     values = answer[..., 4] if kind == "boxes" else answer
     is_right = values.size == 0 or (values.min() >= 0 and values.max() <= 1)
@@ -344,22 +397,12 @@ def _activation(kind: str, count: int, answer: Any) -> str:
     return "none" if is_right else several
 
 
-def _named(tensor: str) -> str:
-    return re.sub(r"[^a-z0-9 _-]", "-", tensor.lower()).lstrip(" _-")[:48] or "output"
-
-
-def _code(tensor: str, end: str, meaning: str) -> str:
-    value = re.sub(r"[^A-Z0-9]", "", tensor.upper())[: 16 - len(end)] + end
-    return f'{{ value = "{value}", scheme = "99LOCAL", meaning = "{meaning}" }}'
-
-
-def _ask_codes(draft: ManifestDraft, what: str) -> None:
-    draft.ask(f"{what}: DCM or SCT if there are such codes, else your own with a scheme 99...")
-
-
 def _label(draft: ManifestDraft, guess: _Guess) -> None:
-    draft.ask('What is it called in reports? "mass" gives "R MLO mass".')
-    draft.write(f"label = {quoted(re.sub('[^ -~]', '-', guess.tensor)[:64])}")
+    example = '"mass" gives "R MLO mass"'
+    if guess.is_of_volumes:
+        example = '"uptake score" gives "Exam uptake score"'
+    draft.ask(f"What is it called in reports? {example}.")
+    draft.write(f"label = {quoted(guessed_label(guess.tensor))}")
 
 
 def _write_score(draft: ManifestDraft, guess: _Guess) -> None:
@@ -368,10 +411,15 @@ def _write_score(draft: ManifestDraft, guess: _Guess) -> None:
             "Is the second of two numbers the score (benign, malignant), element 1 counted from 0? "
             'Of two grades write kind = "classes".'
         )
+        if guess.is_of_volumes:
+            draft.write(
+                '# Of a number of each breast: two of kind = "number", about = "R breast" and',
+                '# "L breast", element = 0 and 1, as models/README.md, "Solids", shows them.',
+            )
         draft.write("element = 1")
     _label(draft, guess)
-    _ask_codes(draft, "The code of the score")
-    draft.write(f"score = {_code(guess.tensor, '', 'Score')}")
+    draft.ask_codes("The code of the score")
+    draft.write(f"score = {guessed_code(guess.tensor, '', 'Score')}")
     _write_combine(draft, guess, "highest")
 
 
@@ -392,8 +440,8 @@ def _write_head_of_classes(draft: ManifestDraft, guess: _Guess) -> None:
         f"Classes that exclude one another? Else {guess.count} outputs of kind score, element 0 ..."
     )
     _label(draft, guess)
-    _ask_codes(draft, "What is graded")
-    draft.write(f"concept = {_code(guess.tensor, '', 'Grade')}")
+    draft.ask_codes("What is graded")
+    draft.write(f"concept = {guessed_code(guess.tensor, '', 'Grade')}")
     _write_combine(draft, guess, "mean")
 
 
@@ -401,10 +449,10 @@ def _write_classes(draft: ManifestDraft, guess: _Guess) -> None:
     for number in range(guess.count):
         draft.write("", "[[outputs.classes]]")
         if number == 0:
-            _ask_codes(draft, "Each class and its probability, in the order of the tensor")
+            draft.ask_codes("Each class and its probability, in the order of the tensor")
         for word, end in (("grade", ""), ("probability", "P")):
             meaning = f"{'Probability of class' if end else 'Class'} {number}"
-            draft.write(f"{word} = {_code('CLASS', f'{number}{end}', meaning)}")
+            draft.write(f"{word} = {guessed_code('CLASS', f'{number}{end}', meaning)}")
 
 
 def _write_boxes(draft: ManifestDraft, guess: _Guess) -> None:
@@ -418,22 +466,21 @@ def _write_boxes(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask("From which score on is a box a finding?")
     draft.write("threshold = 0.5")
     _label(draft, guess)
-    _ask_codes(draft, "What is in the boxes, and the code of the score")
-    draft.write(f"finding = {_code(guess.tensor, 'F', 'Finding')}")
-    draft.write(f"score = {_code(guess.tensor, 'S', 'Score')}")
+    draft.ask_codes("What is in the boxes, and the code of the score")
+    draft.write(f"finding = {guessed_code(guess.tensor, 'F', 'Finding')}")
+    draft.write(f"score = {guessed_code(guess.tensor, 'S', 'Score')}")
     if guess.has_classes:
         draft.write('form = "left top right bottom score class"')
         draft.ask("Which classes are there, in the order of their numbers from 0?")
-        draft.write(
-            f'classes = [{{ finding = {_code(guess.tensor, "0", "Class 0")}, label = "class 0" }}]'
-        )
+        code = guessed_code(guess.tensor, "0", "Class 0")
+        draft.write(f'classes = [{{ finding = {code}, label = "class 0" }}]')
 
 
 def _write_mask(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask('The whole breast (regions = "largest"), or lesions (regions = "all")?')
     draft.write('regions = "largest"')
     _label(draft, guess)
-    _ask_codes(draft, "What is outlined")
+    draft.ask_codes("What is outlined")
     draft.write('finding = { value = "76752008", scheme = "SCT", meaning = "Breast" }')
     draft.write('area = { value = "42798000", scheme = "SCT", meaning = "Area" }')
 
@@ -441,16 +488,18 @@ def _write_mask(draft: ManifestDraft, guess: _Guess) -> None:
 def _write_map(draft: ManifestDraft, guess: _Guess) -> None:
     _label(draft, guess)
     draft.write(f"height = {guess.size[0]}", f"width = {guess.size[1]}")
-    _ask_codes(draft, "What is warm in it")
-    draft.write(f"concept = {_code(guess.tensor, 'H', 'Where the network looked')}")
+    draft.ask_codes("What is warm in it")
+    draft.write(f"concept = {guessed_code(guess.tensor, 'H', 'Where the network looked')}")
 
 
-_WRITE = {
+_WRITE: dict[str, Callable[[ManifestDraft, _Guess], None]] = {
     "score": _write_score,
     "classes": _write_head_of_classes,
     "boxes": _write_boxes,
     "mask": _write_mask,
     "heat map": _write_map,
+    "number": lambda draft, guess: write_number(draft, guess.tensor),
+    "solids": lambda draft, guess: ask_solids(draft, guess.tensor, guess.count),
 }
 
 

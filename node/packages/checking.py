@@ -17,7 +17,7 @@ from node.inference.session import Session, Tensor, in_words, warm_up
 from node.manifest import Model, other_with_device_uid
 from node.offline import analyse_folder
 from node.packages import exams
-from node.packages.answers import BLACK_UNIT, amiss_in_answers, ask, blind_roles
+from node.packages.answers import BLACK_UNIT, amiss_in_answers, ask, blind_roles, differences
 from node.packages.card import card_in_words
 from node.packages.reference import compare_reference
 
@@ -192,8 +192,8 @@ def _concatenated(
 
 def _compared(provider: str, name: str, reference: Tensor, found: Tensor) -> str:
     """Say how far an output differs from the CPU's; raise NodeError if that is too much."""
-    most = float(np.abs(found - reference).max())
-    allowed = PROVIDER_TOLERANCE * max(1.0, float(np.abs(reference).max()))
+    most = float(differences(found, reference).max())
+    allowed = PROVIDER_TOLERANCE * max(1.0, float(np.nan_to_num(np.abs(reference)).max()))
     words = f"{provider} differs from the CPU by at most {most:.2g} in {name!r}"
     if most > allowed:
         raise NodeError(f"{words}, allowed are {allowed:.2g}; do not use it for this model")

@@ -67,7 +67,7 @@ def contact_sheet(units: Sequence[PreparedUnit]) -> tuple[Pictures.Image, str]:
         highest = max(float(tensor.max()) for tensor in tensors)
         for phase in unit.phases:
             title = phase.role if len(units) == 1 else f"{unit.name}: {phase.role}"
-            step = math.ceil(phase.volume.tensor.shape[2] / MOST_SLICES)
+            step = math.ceil(len(_planes(phase)) / MOST_SLICES)
             steps.add(step)
             blocks.append(_Block(phase, title, step, lowest, highest).drawn())
     width = max(block.width for block in blocks)
@@ -91,8 +91,9 @@ class _Block:
     highest: float
 
     def drawn(self) -> Pictures.Image:
-        tensor, grid = self.phase.volume.tensor[0, 0], self.phase.volume.grid
-        width, height = _thumb(grid)
+        tensor, grid = _planes(self.phase), self.phase.volume.grid
+        is_volume = tensor.shape == tuple(grid.shape)
+        width, height = _thumb(grid) if is_volume else _size(tensor.shape[1:])
         shown = range(0, len(tensor), self.step)
         cell = width + _GAP_PX + 2 * _LETTER_PX, height + _GAP_PX + 2 * _LETTER_PX + _TITLE_PX
         rows = math.ceil(len(shown) / _ACROSS)
@@ -100,18 +101,33 @@ class _Block:
         pen = ImageDraw.Draw(sheet)
         for number, index in enumerate(shown):
             left, top = number % _ACROSS * cell[0], number // _ACROSS * cell[1]
-            pen.text((left + 2, top + 1), f"{self.title}  {_place(grid, index)}", fill=255)
+            place = _place(grid, index) if is_volume else f"image {index + 1}"
+            pen.text((left + 2, top + 1), f"{self.title}  {place}", fill=255)
             one = Pictures.fromarray(self._grey(tensor[index]))
             one = one.resize((width, height), Pictures.Resampling.BILINEAR)
             at = left + _LETTER_PX, top + _TITLE_PX + _LETTER_PX
             sheet.paste(one, at)
-            _letters(pen, grid, at, (width, height))
+            if is_volume:
+                _letters(pen, grid, at, (width, height))
         return sheet
 
     def _grey(self, plane: Tensor) -> NDArray[np.uint8]:
         span = (self.highest - self.lowest) or 1.0
         grey: NDArray[np.uint8] = np.rint((plane - self.lowest) / span * 255).astype(np.uint8)
         return grey
+
+
+def _planes(phase: PreparedPhase) -> Tensor:
+    """Return the slices of a volume, or the images that are made of it, each in one channel."""
+    tensor = phase.volume.tensor
+    return tensor[0, 0] if tensor.ndim == 5 else tensor[:, 0]
+
+
+def _size(plane: tuple[int, ...]) -> tuple[int, int]:
+    """Return width and height of an image as it is shown."""
+    height, width = plane
+    scale = min(1.0, _WIDEST_PX / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _thumb(grid: VolumeGeometry) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,10 @@ class ManifestDraft:
         """Write a question; its guess comes next."""
         self.lines.append(f"{_ASKED} {question}")
         self.questions += 1
+
+    def ask_codes(self, what: str) -> None:
+        """Ask for coded concepts; guesses come next."""
+        self.ask(f"{what}: DCM or SCT if there are such codes, else your own with a scheme 99...")
 
     def write(self, *lines: str) -> None:
         """Write lines of the manifest."""
@@ -52,3 +57,19 @@ class Reads:
 def as_list(words: Sequence[str]) -> str:
     """Return words as a list of the manifest."""
     return "[" + ", ".join(f'"{word}"' for word in words) + "]"
+
+
+def output_called(tensor: str) -> str:
+    """Return a name for the output of a tensor."""
+    return re.sub(r"[^a-z0-9 _-]", "-", tensor.lower()).lstrip(" _-")[:48] or "output"
+
+
+def guessed_label(tensor: str) -> str:
+    """Return what a tensor's output may be called in reports, in ASCII."""
+    return re.sub("[^ -~]", "-", tensor)[:64]
+
+
+def guessed_code(tensor: str, end: str, meaning: str) -> str:
+    """Return a code of one's own as the manifest has it, its value made of the tensor's name."""
+    value = re.sub(r"[^A-Z0-9]", "", tensor.upper())[: 16 - len(end)] + end
+    return f'{{ value = "{value}", scheme = "99LOCAL", meaning = "{meaning}" }}'

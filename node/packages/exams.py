@@ -30,7 +30,7 @@ from node.inference.inputs import (
     slices_by_role,
 )
 from node.inference.session import Session, Tensor
-from node.manifest import Model
+from node.manifest import REGION, Model
 from node.packages.mr_exams import UNLIKE_BODIES, generated_mr
 from node.result import Refusal
 from node.study import Instance, Unit
@@ -74,12 +74,15 @@ class PreparedUnit:
     """What results call it: "R MLO"."""
     images: tuple[PreparedImage, ...] = ()
     phases: tuple[PreparedPhase, ...] = ()
+    region: Tensor | None = None
+    """Where the breasts are, as the network gets it; None if it does not."""
 
     @property
     def by_role(self) -> dict[str, Tensor]:
         """What is made of each image, or of each phase."""
         images = {one.role: one.prepared.tensor for one in self.images}
-        return images | {one.role: one.volume.tensor for one in self.phases}
+        phases = {one.role: one.volume.tensor for one in self.phases}
+        return images | phases | ({} if self.region is None else {REGION: self.region})
 
 
 @contextmanager
@@ -193,11 +196,11 @@ def prepared_units(model: Model, files: Sequence[Path]) -> tuple[list[PreparedUn
     for unit in selection.units:
         try:
             images = tuple(_prepared(model, *one) for one in unit.instances.items())
-            phases = _prepared_phases(model, unit) if unit.volumes else ()
+            phases, region = _prepared_phases(model, unit) if unit.volumes else ((), None)
         except (StudyError, ModelError) as error:
             refused.append(f"{unit.name}: {error}")
         else:
-            units.append(PreparedUnit(unit.name, images, phases))
+            units.append(PreparedUnit(unit.name, images, phases, region))
     return units, refused
 
 
@@ -206,7 +209,7 @@ def _prepared(model: Model, role: str, instance: Instance) -> PreparedImage:
     return PreparedImage(role, instance, image, prepared)
 
 
-def _prepared_phases(model: Model, unit: Unit) -> tuple[PreparedPhase, ...]:
+def _prepared_phases(model: Model, unit: Unit) -> tuple[tuple[PreparedPhase, ...], Tensor | None]:
     frames = {
         role: [(one.instance.path, one.number) for one in volume]
         for role, volume in unit.volumes.items()
@@ -214,7 +217,7 @@ def _prepared_phases(model: Model, unit: Unit) -> tuple[PreparedPhase, ...]:
     slices = slices_by_role(frames)
     stored, prepared = require_comparable(slices), prepared_phases(slices, model.manifest)
     displaced = dict(prepared.displaced)
-    return tuple(
+    phases = tuple(
         PreparedPhase(
             role,
             stored.stacks[role],
@@ -224,9 +227,11 @@ def _prepared_phases(model: Model, unit: Unit) -> tuple[PreparedPhase, ...]:
         )
         for role, one in prepared.volumes.items()
     )
+    return phases, None if prepared.region is None else prepared.region.tensor
 
 
 def tensors_of(model: Model, session: Session, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what goes into the network, from what was made of each image."""
     inputs = inputs_of(model.manifest, session)
-    return joined(inputs, images, model.manifest.image_shape)
+    made = model.manifest.image_shape, model.manifest.image_batch
+    return joined(inputs, images, *made)

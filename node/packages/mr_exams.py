@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pydicom import Dataset, uid
 
-from node.manifest import Manifest
+from node.manifest import EACH_POST, Manifest
 from node.trial.breast_mr.body import STRONG_BACKGROUND, THREE_LESIONS, USUAL, WITHOUT_LESION, Body
 from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.study import StudyPlan, breast_mr
@@ -41,5 +41,14 @@ def generated_mr(manifest: Manifest, study: str, body: Body = USUAL) -> list[Dat
 
 def _posts(manifest: Manifest) -> int:
     """Return how many phases after the injection there must be for all roles."""
-    numbers = [int(role.removeprefix("post ")) for role in manifest.unit.roles if role != "pre"]
-    return max(numbers, default=1)
+    unit, times = manifest.unit, PhaseTimes()
+    numbers = [1]
+    for role in unit.roles:
+        if (moment := unit.moments.get(role)) is not None:
+            first, lasts = times.middle_s(1), times.phase_s
+            numbers.append(round((moment.middle_s - first) / lasts) + 1)
+        elif role == EACH_POST:
+            numbers.append(2)
+        elif role.startswith("post "):
+            numbers.append(int(role.removeprefix("post ")))
+    return max(numbers)

@@ -29,6 +29,7 @@ from node.manifest import BoxesOutput, Model
 from node.manifest.words import Ascii, Sha256, Uid, Version
 from node.offline import analyse_folder
 from node.packages import exams
+from node.packages.answers import differences
 from node.result import Evaluation, Finding, Result
 from node.toml_file import Section, wrong
 from node.trial import phantom
@@ -56,14 +57,18 @@ class ReferenceFile(Section):
     """Where to get it."""
 
 
+_Number = Annotated[float, Field(allow_inf_nan=True)]
+"""NaN where there is no number."""
+
+
 class ReferenceTensor(Section):
     """What the network says of a unit at one of its outputs."""
 
     unit: str
     tensor: str
     shape: tuple[int, ...]
-    mean: float
-    values: tuple[float, ...]
+    mean: _Number
+    values: tuple[_Number, ...]
     """All, or of many some, evenly spaced."""
 
 
@@ -296,8 +301,8 @@ def _difference(old: ReferenceTensor, new: ReferenceTensor, tolerance: float) ->
     before, after = (np.array([one.mean, *one.values]) for one in (old, new))
     if len(before) != len(after):
         return f"has {len(before) - 1} values in the file, expected {len(after) - 1}"
-    apart = np.abs(before - after)
-    allowed = tolerance * np.maximum(1.0, np.abs(before))
+    apart = differences(before, after)
+    allowed = tolerance * np.maximum(1.0, np.nan_to_num(np.abs(before)))
     odd = int(np.count_nonzero(apart[1:] > allowed[1:]))
     may_be = int(_ODD_ONES * len(old.values)) if np.prod(old.shape) > _FEW else 0
     if apart[0] <= allowed[0] and odd <= may_be:

@@ -81,15 +81,19 @@ class Networks:
         with self._former_process(model) as inference:
             return inference.score(unit, model)
 
-    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
-        """Return an image as a display shows it; of an object of many the frame, from 1."""
-        return self._main.picture(instance, frame)
+    def picture(self, instance: Instance) -> Picture:
+        """Return an image as a display shows it."""
+        return self._main.picture(instance)
 
     def volume_picture(
         self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
     ) -> VolumePicture:
         """Return slices of a phase, `after` if there is one, and what it adds to that before."""
         return self._main.volume_picture(before, after, places)
+
+    def slice_pictures(self, frames: Sequence[Frame]) -> tuple[Picture, ...]:
+        """Return slices of several phases, all on one scale of grey."""
+        return self._main.slice_pictures(frames)
 
     def pixel_digest(self, path: Path) -> str:
         """Return a digest of an object's decoded pixels."""

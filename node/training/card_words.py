@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from textwrap import fill
 
 from node.manifest import PartOfStudy
+from node.manifest.pixels import batch_of
 from node.training.recipe import Recipe
 from node.training.stages import ALL, NONE, STAGES
 
@@ -39,8 +40,17 @@ def how_points_count(about: PartOfStudy) -> str:
     )
 
 
+def sides_compared(recipe: Recipe) -> str:
+    """Say whether both breasts reach one score."""
+    if recipe.is_of_phases:
+        return "its images show both breasts, and its score does not say of which it is"
+    return "it does not compare left and right"
+
+
 def _scored(recipe: Recipe) -> str:
     """Say what the network reads at once, and what reaches a score."""
+    if recipe.is_of_phases:
+        return _scored_of_phases(recipe)
     projections = _listed(recipe.input.projections)
     if recipe.about == "image":
         return (
@@ -61,6 +71,21 @@ def _scored(recipe: Recipe) -> str:
         "score is a smooth highest of both breasts, log-sum-exp: it knows which breasts are there. "
         "A view that is not there does not count, and of several images of a view the last one "
         "does. No score is given to a breast by itself."
+    )
+
+
+def _scored_of_phases(recipe: Recipe) -> str:
+    count, channels = batch_of(recipe.operations), _listed(recipe.channels or ())
+    if count == 1:
+        return (
+            f"A network that gives a breast MRI a score, of one image made of its phases "
+            f"({channels}): a projection, or a slice."
+        )
+    return (
+        f"A network that gives each of {count} slices of a breast MRI a score ({channels}). The "
+        "exam has the highest of them, and the result names the slice. It has learnt from labels "
+        "of whole studies, by a smooth highest of slices, log-mean-exp: nobody said which slice "
+        "shows what a study is labelled by."
     )
 
 

@@ -29,6 +29,8 @@ LEAST_PERCENTILES = 100
 """So many a manifest wants, to say than how many of 100 a score is higher."""
 URGENT_POINT = "urgent"
 """The operating point from which on an exam is."""
+_BOTH = frozenset({"R", "L"})
+"""What an exam shows of which there are no images by themselves: a breast MRI."""
 _DIGITS = 6
 """Of the numbers of a calibration, as they are written and used."""
 
@@ -84,7 +86,10 @@ def said_parts(
             SaidPart(
                 woman=case.patient,
                 exam=exam_of[case.lines[0]],
-                sides=frozenset(images[line].columns["side"] for line in case.lines),
+                sides=frozenset(
+                    images[line].columns["side"] for line in case.lines if line in images
+                )
+                or _BOTH,
                 is_positive=not positive.isdisjoint(case.labels),
                 images=tuple(said),
             )

@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ from node.imaging.digests import pixel_digest
 from node.imaging.image import Image
 from node.imaging.resampling import resized
 from node.inference.inputs import prepared_image
-from node.manifest import Manifest, Model
+from node.manifest import InputTensor, Manifest, Model
 from node.manifest.pixels import Operations
-from node.score_key import JUDGES
+from node.score_key import JUDGES, VOLUME_MAKERS
 from node.study import Instance, Laterality, StudyVersion
 from node.toml_file import did_you_mean, shown
 from node.training.kept import (
@@ -47,8 +47,11 @@ from node.training.kept import (
     in_base64,
 )
 from node.training.recipe import Auxiliary, Recipe
+from node.training.studies import prepared_study
 from node.training.trunk_pixels import makes_bytes
 
+IMAGE_TENSOR = "image"
+"""Of a network that reads single images, or slices."""
 KEPT_IMAGES = "images"
 """In the work folder; each way of preparation has a folder below it."""
 _BINARY = {"0": 0.0, "1": 1.0}
@@ -73,6 +76,8 @@ class Example:
     """0 or 1."""
     auxiliary: Mapping[str, float] = field(default_factory=dict)
     """0..1, by column; only those that are known of this image."""
+    slice: int | None = None
+    """Of breast MRI: which image of the study it is, from 1; None: it is one by itself."""
 
     @property
     def breast(self) -> tuple[int, str]:
@@ -141,7 +146,7 @@ def read_examples(
     model = Model(Path(recipe.name), reading_manifest(recipe))
     with progress("Reading", len(table.rows)) as advance:
         exams = collect(table, model.manifest, advance)
-    shape, dtype = model.manifest.image_shape, kept_dtype(recipe.operations)
+    shape, dtype = _kept_shape(model.manifest), kept_dtype(recipe.operations)
     with KeptImages(work / KEPT_IMAGES / _preparation(recipe), shape, dtype) as kept:
         keys = _keys(exams)
         unread = [
@@ -252,6 +257,7 @@ def _auxiliary(said: str, one: Auxiliary) -> tuple[float | None, str]:
 def reading_manifest(recipe: Recipe) -> Manifest:
     """Return a manifest under which images are read as those of the trained package will be."""
     words: dict[str, Any] = {
+        **words_of_phases(recipe),
         "name": recipe.name,
         "title": recipe.title,
         "version": recipe.version,
@@ -271,11 +277,38 @@ def reading_manifest(recipe: Recipe) -> Manifest:
                 "tensor": "score",
                 "label": "score",
                 "score": {"value": "SCORE", "scheme": "99AINODE", "meaning": "Score"},
-                "combine": {"breast": "none", "exam": "none"},
+                **({} if recipe.is_of_phases else _UNCOMBINED),
             }
         ],
     }
     return Manifest.model_validate(words)
+
+
+_UNCOMBINED = {"combine": {"breast": "none", "exam": "none"}}
+
+
+def words_of_phases(recipe: Recipe) -> dict[str, Any]:
+    """Return what the manifest of a package of breast MRI says that others do not."""
+    if not recipe.is_of_phases:
+        return {}
+    assert recipe.unit is not None, "the recipe has seen to it"
+    channels = recipe.channels or ()
+    image = InputTensor(
+        tensor=IMAGE_TENSOR, roles=channels, join="channels" if len(channels) > 1 else None
+    )
+    return {
+        "domain": "breast_mr",
+        "unit": recipe.unit.model_dump(mode="json"),
+        "inputs": [image.model_dump(mode="json")],
+    }
+
+
+def _kept_shape(manifest: Manifest) -> tuple[int, ...]:
+    """Return the shape of what is kept of a row: an image, or all images of a study."""
+    if manifest.domain != "breast_mr":
+        return manifest.image_shape
+    (image,) = manifest.inputs
+    return image.shape(manifest.image_shape, manifest.image_batch)
 
 
 def kept_dtype(of: Operations) -> np.dtype[Any]:
@@ -287,6 +320,9 @@ def _preparation(recipe: Recipe) -> str:
     """Return a name for all that decides what is kept of an image, but for the image."""
     parts = {name: JUDGES[name].number for name in _READ_BY}
     words = [__version__, parts, recipe.input.model_dump(mode="json"), recipe.pixel_words]
+    if recipe.is_of_phases:
+        words += [{name: part.number for name, part in VOLUME_MAKERS.items()}]
+        words += [words_of_phases(recipe)]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
 
 
@@ -304,11 +340,14 @@ def _keys(exams: Sequence[LabelledExam]) -> dict[int, str]:
 def _file_words(image: LabelledImage) -> str:
     """Return what tells a file from others and from what it was before, without reading it."""
     row = image.row
-    try:
-        state = row.path.stat()
-    except OSError as error:
-        raise ConfigError(f"{row.path}: cannot be read ({error.strerror})") from error
-    words = [str(row.path.resolve()), state.st_size, state.st_mtime_ns]
+    paths = [row.path] if image.study is None else image.study.paths
+    words = list[Any]()
+    for path in paths:
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        words += [str(path.resolve()), state.st_size, state.st_mtime_ns]
     words += [str(row.side), row.projection, row.bits, row.spacing_mm, row.chest_wall]
     return json.dumps([*words, row.is_inverted])
 
@@ -327,13 +366,25 @@ def _read(exam: LabelledExam, model: Model, dtype: np.dtype[Any]) -> dict[int, _
     with tempfile.TemporaryDirectory(prefix="ai-node-train-") as folder:
         taken = given(exam, model.manifest.input, Path(folder))
         reasons |= taken.refused
-        if taken.version is not None:
+        if taken.version is not None and taken.studies:
+            read |= dict.fromkeys(reasons, _of_study(taken.version, model, dtype))
+        elif taken.version is not None:
             lines = {sop_uid: line for line, sop_uid in taken.sop_uids.items()}
             chosen, refused = _chosen(taken.version, model)
             reasons |= {lines[sop_uid]: reason for sop_uid, reason in refused.items()}
             for instance in chosen:
                 read[lines[instance.sop_uid]] = _prepared(instance, model.manifest, dtype)
     return {line: _not_given(reason) for line, reason in reasons.items()} | read
+
+
+def _of_study(version: StudyVersion, model: Model, dtype: np.dtype[Any]) -> _Read:
+    """Return what is made of a breast MRI; without a reduction, for none is compared."""
+    try:
+        study = prepared_study(version, model)
+    except (StudyError, ModelError) as error:
+        return _not_given(str(error))
+    blank = in_base64(np.zeros((REDUCED_PX, REDUCED_PX), np.float32))
+    return KeptImage(study.pixel_digest, reduced=blank), study.images.astype(dtype)
 
 
 def _not_given(reason: str) -> _Read:
@@ -388,20 +439,20 @@ def _examples(
             refused.append(RefusedImage(row, known.reason or words))
             continue
         truth = truths[row.line]
-        images.append(
-            Example(
-                row=row,
-                exam=exam.number,
-                woman=exam.patient,
-                side=image.side,
-                projection=image.projection,
-                pixel_digest=known.pixel_digest,
-                label=truth.label,
-                auxiliary=truth.auxiliary,
-            )
+        example = Example(
+            row=row,
+            exam=exam.number,
+            woman=exam.patient,
+            side=image.side,
+            projection=image.projection,
+            pixel_digest=known.pixel_digest,
+            label=truth.label,
+            auxiliary=truth.auxiliary,
         )
-        places.append(known.place)
-        reductions.append(known.reduction)
+        of_row = [example] if image.study is None else _slices_of(example, kept.per_row)
+        images += of_row
+        places += (known.place * len(of_row) + i for i in range(len(of_row)))
+        reductions += [known.reduction] * len(of_row)
     return Examples(
         table,
         tuple(images),
@@ -409,6 +460,12 @@ def _examples(
         np.array(reductions, np.float32).reshape(-1, REDUCED_PX, REDUCED_PX),
         tuple(refused),
     )
+
+
+def _slices_of(study: Example, count: int) -> list[Example]:
+    """Return the images of a breast MRI, each with the label of the study."""
+    numbers = range(1, count + 1)
+    return [replace(study, projection=f"slice {number}", slice=number) for number in numbers]
 
 
 def _in_order(

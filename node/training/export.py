@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from node.errors import ConfigError
 from node.inference.onnx import Graph
+from node.training.examples import IMAGE_TENSOR
 from node.training.features import replaced
 from node.training.networks import OfRoles, ScoringNetwork
 
 OPSET = 18
-IMAGE_TENSOR, SCORE_TENSOR, CELLS_TENSOR = "image", "score", "cells"
-"""Names of tensors: a single image, the score, what each cell of the image contributes."""
+SCORE_TENSOR, CELLS_TENSOR = "score", "cells"
+"""Names of tensors: the score, what each cell of the image contributes."""
 PARITY = 1e-4
 """Scores by torch and by ONNX Runtime differ by less; scores are given to 0.1 %."""
 
@@ -67,12 +68,13 @@ def export_network(
 
     Without roles it reads one image; else one of each role: "CC" of a breast, "R CC" of an exam,
     zeros where there is none. Examples are real inputs to compare with, each an image
-    (channels, rows, columns) for each role; the first one gives the shape.
+    (channels, rows, columns) for each role; the first one gives the shape. Of slices an example is
+    all of a study, (slices, channels, rows, columns), of which each has a score.
     """
     shipped = _Shipped(network.cpu().eval(), roles, has_cells).eval()
     inputs = {role: role.lower().replace(" ", "_") for role in roles}
     names = list(inputs.values()) or [IMAGE_TENSOR]
-    batches = [[torch.from_numpy(one[None].astype(np.float32)) for one in e] for e in examples]
+    batches = [[torch.from_numpy(_batch(one)) for one in example] for example in examples]
     outputs = [SCORE_TENSOR, CELLS_TENSOR] if has_cells and not roles else [SCORE_TENSOR]
     replaced(path, _as_onnx(shipped, batches[0], names, outputs))
     with torch.inference_mode():
@@ -87,6 +89,12 @@ def export_network(
         (int(said[0][1].shape[2]), int(said[0][1].shape[3])) if CELLS_TENSOR in outputs else None
     )
     return Exported(inputs, cells, parity)
+
+
+def _batch(example: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an image as a batch of one; what is a batch as it is."""
+    batch = example if example.ndim == 4 else example[None]
+    return np.ascontiguousarray(batch, np.float32)
 
 
 def _as_onnx(

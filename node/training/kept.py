@@ -111,7 +111,7 @@ class KeptImages:
         return self._known.get(key)
 
     def record(self, key: str, image: KeptImage, tensor: KeptArray | None) -> None:
-        """Keep an image; its place is given here."""
+        """Keep an image, or those of a study; its place is given here."""
         with self._lock, self._saying_where():
             if self._has_failed:
                 raise ConfigError(f"{self._folder}: could not be written to; train again")
@@ -125,9 +125,14 @@ class KeptImages:
             self._lines.flush()
             self._known[key] = image
 
+    @property
+    def per_row(self) -> int:
+        """How many images are kept of a row: 1, or those of a study."""
+        return self._shape[0] if len(self._shape) == 4 else 1
+
     def tensors(self) -> KeptArray:
-        """Return all tensors, as they lie on the disk."""
-        shape = (self._places, *self._shape)
+        """Return all images, as they lie on the disk."""
+        shape = (self._places * self.per_row, *self._shape[-3:])
         if not self._places:
             return np.zeros(shape, self._dtype)
         return np.memmap(self._folder / _TENSORS, self._dtype, "r", shape=shape)

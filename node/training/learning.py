@@ -37,7 +37,8 @@ LOOKED_AT = 32
 STEP_0_DIFFERENCE = 0.05
 """Logits by both ways of keeping features differ by less, of which rounding is the cause."""
 OVERFITTED_LOSS = 0.1
-OVERFITTED_UNITS = 64
+OVERFITTED_UNITS, OVERFITTED_IMAGES = 64, 256
+"""At most; of studies, whose slices are many, fewer: all are in memory at once."""
 OVERFITTED_STEPS = 300
 """Of so many units; fewer take more steps, which take no longer: as many sights of units in all."""
 LEARNT_BY_HEART = "learnt-by-heart"
@@ -180,7 +181,7 @@ def _judged(network: LearningNetwork, x: Tensor, after: str) -> Tensor:
 class _Batch:
     """Units, and their images one after another."""
 
-    def __init__(self, units: Sequence[LearningUnit], examples: Sequence[Example]) -> None:
+    def __init__(self, units: Sequence[LearningUnit], lessons: NetworkLessons) -> None:
         self.units = units
         self.images = list[int]()
         breast_of, unit_of = list[int](), list[int]()
@@ -189,8 +190,10 @@ class _Batch:
                 self.images += breast
                 breast_of += [len(unit_of)] * len(breast)
                 unit_of.append(number)
-        projections = [examples[image].projection for image in self.images]
-        self.combining = Combining(breast_of, projections, unit_of)
+        projections = [lessons.examples[image].projection for image in self.images]
+        self.combining = Combining(
+            breast_of, projections, unit_of, averaged=lessons.recipe.is_of_phases
+        )
 
 
 def _loss(logits: Tensor, batch: _Batch, lessons: NetworkLessons, smoothing: float) -> Tensor:
@@ -205,7 +208,8 @@ def _loss(logits: Tensor, batch: _Batch, lessons: NetworkLessons, smoothing: flo
 
     about = batch.combining(logits)[:, 0]
     loss = cross_entropy(about, [unit.label for unit in batch.units], smoothing)
-    if recipe.about != "image" and recipe.network.image_weight:
+    # Of a slice nobody knows whether it shows what its study is labelled by.
+    if recipe.about != "image" and recipe.network.image_weight and not recipe.is_of_phases:
         by_image = cross_entropy(logits[:, 0], [one.label for one in examples], smoothing)
         loss = loss + recipe.network.image_weight * by_image
     for answer, auxiliary in enumerate(recipe.labels.auxiliary, 1):
@@ -357,7 +361,7 @@ class _Learner:
             for group in state.optimizer.param_groups:
                 group["lr"] = group["highest"] * rate_at(state.step, steps, warm_up)
             units = [self._lessons.units[place] for place in places.tolist()]
-            batch = _Batch(units, self._lessons.examples)
+            batch = _Batch(units, self._lessons)
             variants = random.integers(self._lessons.features.variants, size=len(batch.images))
             x = plan.features.batch(batch.images, variants.tolist(), self._device)
             logits = _judged(self._network, x, plan.features.stage)
@@ -477,6 +481,18 @@ def require_overfitting(
         replaced(path, "".join(f"{one}\n" for one in [*seen, key]).encode())
 
 
+def units_by_heart(units: Sequence[LearningUnit]) -> list[LearningUnit]:
+    """Return a few units, as many positive as negative: at most 64, of 256 images in all."""
+    found, images = list[LearningUnit](), 0
+    by_label = [[unit for unit in units if (unit.label > 0.5) is is_so] for is_so in (True, False)]
+    for pair in zip(*by_label, strict=False):
+        images += sum(len(unit.images) for unit in pair)
+        if found and (images > OVERFITTED_IMAGES or len(found) == OVERFITTED_UNITS):
+            break
+        found += pair
+    return found
+
+
 def check_overfits(
     lessons: NetworkLessons, network: LearningNetwork, steps: int | None = None
 ) -> float:
@@ -484,8 +500,7 @@ def check_overfits(
 
     Raise ConfigError if they cannot be: nothing would come of a long run.
     """
-    by_label = [[u for u in lessons.units if (u.label > 0.5) is is_so] for is_so in (True, False)]
-    units = [unit for pair in zip(*by_label, strict=False) for unit in pair][:OVERFITTED_UNITS]
+    units = units_by_heart(lessons.units)
     if steps is None:
         steps = OVERFITTED_STEPS * OVERFITTED_UNITS // max(1, len(units))
     schedule = lessons.recipe.schedule
@@ -498,10 +513,10 @@ def check_overfits(
     network.head.requires_grad_(True)
     optimizer = torch.optim.AdamW(groups, weight_decay=0)
     network.eval()  # nothing is left out: by heart
-    batch = _Batch(units, lessons.examples)
+    batch = _Batch(units, lessons)
     losses = list[float]()
+    x = kept.batch(batch.images, [0] * len(batch.images), device_here())
     while len(losses) < steps and not (losses and losses[-1] < OVERFITTED_LOSS):
-        x = kept.batch(batch.images, [0] * len(batch.images), device_here())
         logits = _judged(network, x, kept.stage)
         labels = torch.tensor([unit.label for unit in units], device=logits.device)
         loss = functional.binary_cross_entropy_with_logits(batch.combining(logits)[:, 0], labels)

@@ -194,6 +194,9 @@ class Combining:
     from 0 in this batch. An image, where it is what a score is about, is the only one of its
     breast. Several images of one projection count as one; `OfRoles` is never given such, as a unit
     of the manifest has one image of each role, and the node refuses or passes over the others.
+
+    Of many slices, each a breast here, the sum of exponentials is `averaged`: a study of 32 would
+    begin as ill with a probability of 97 %, and a head take hundreds of steps to unlearn that.
     """
 
     def __init__(
@@ -201,6 +204,8 @@ class Combining:
         breast_of: Sequence[int],
         projection_of: Sequence[str],
         unit_of: Sequence[int],
+        *,
+        averaged: bool = False,
     ):
         breasts, units = len(unit_of), max(unit_of) + 1
         self._means = torch.zeros(breasts, len(breast_of))
@@ -211,7 +216,8 @@ class Combining:
                 same = sum(projection_of[other] == projection_of[i] for other in mine)
                 self._means[breast, i] = 1 / (len(views) * same)
         belongs = torch.tensor(unit_of)[None] == torch.arange(units)[:, None]
-        self._beyond = torch.zeros(units, breasts).masked_fill(~belongs, -torch.inf)
+        share = belongs.sum(1, keepdim=True) if averaged else torch.ones(units, 1)
+        self._beyond = (-share.log()).repeat(1, breasts).masked_fill(~belongs, -torch.inf)
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the logits of the units, (units, answers), from those of images."""

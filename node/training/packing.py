@@ -24,9 +24,10 @@ from node.evaluation.running import TRAINING_IMAGES
 from node.identity import stable_uid
 from node.manifest import CARD, HeatMapOutput, InputTensor, ManifestUnit, Model, PartOfStudy
 from node.manifest.package import MANIFEST
+from node.manifest.pixels import batch_of
 from node.packages.beginning import WEIGHTS
 from node.packages.reference import write_reference
-from node.training.card_words import how_points_count, what_it_is
+from node.training.card_words import how_points_count, sides_compared, what_it_is
 from node.training.choosing import URGENT_POINT, Chosen, manifest_points
 from node.training.measuring import CountedPart, CrossValidation, PartFigures, counted_part
 from node.training.recipe import RECIPE, Recipe, recipe_text
@@ -124,7 +125,10 @@ def manifest_text(recipe: Recipe, network: ExportedNetwork, chosen: Chosen | Non
     said = recipe.model_dump(mode="json")
     output = _output_words(network, chosen)
     triages = any(point["name"] == URGENT_POINT for point in output.get("operating_points", ()))
+    if recipe.is_of_phases and batch_of(recipe.operations) > 1:
+        output["over_slices"] = "highest"
     words: dict[str, Any] = {
+        **({"domain": "breast_mr"} if recipe.is_of_phases else {}),
         "name": recipe.name,
         "title": recipe.title,
         "version": recipe.version,
@@ -398,6 +402,8 @@ def card_text(recipe: Recipe, facts: CardFacts, plots: Sequence[str]) -> str:
         plots="\n\n".join(f"![{pictures[name]}]({name})" for name in plots),
         tried=_tried(facts.tried),
         training_images=TRAINING_IMAGES,
+        each_image="one slice of each study" if recipe.is_of_phases else "each image",
+        sides=sides_compared(recipe),
     )
 
 
@@ -435,7 +441,7 @@ _CARD = """\
   which the section below says how many had the label; of those who are screened few have it.
 - **Nothing was measured but what stands in this card**: on other devices and other women it may be
   worth nothing.
-{limits}- It knows neither age, nor history, nor former images; it does not compare left and right.
+{limits}- It knows neither age, nor history, nor former images; {sides}.
 - It ships switched off: where no configuration names it, it does not run; its level ranks nothing
   unless the site says so of a demonstration.
 
@@ -450,7 +456,7 @@ _CARD = """\
 {data} {licence}
 
 Women were dealt into {folds} folds by a digest of their name. `{training_images}` has the digest
-of each image that these weights, or the choice of their epoch, depend on: `ai-node evaluate`
+of {each_image} that these weights, or the choice of their epoch, depend on: `ai-node evaluate`
 leaves out all images of such women.
 
     {train}

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from node import toml_file
 from node.errors import ConfigError
-from node.manifest import Input, Licence, PartOfStudy
+from node.manifest import Input, Licence, ManifestUnit, PartOfStudy
 from node.manifest.pixels import (
     Operations,
     PixelWords,
@@ -24,8 +24,9 @@ from node.manifest.pixels import (
     shape_after,
     unplaced,
 )
-from node.manifest.words import Ascii, Name, Sentence, Uid, Version
+from node.manifest.words import Ascii, Name, RoleName, Sentence, Uid, Version
 from node.toml_file import Place, Section, did_you_mean, shown, wrong
+from node.training.of_phases import MAGNETIC_RESONANCE, amiss_in_phases, with_words_of_phases
 from node.training.stages import ALL, DEFAULT_FROZEN, STAGES, amiss_in_frozen
 from node.training.toml_text import toml_text
 from node.training.trunk_pixels import amiss_for_trunk
@@ -273,7 +274,11 @@ class Recipe(Section):
     heat_map: bool = False
     """Whether the package says what each cell of an image adds; of about = "image" alone."""
     input: Input = _MAMMOGRAMS
-    """Which images it may see."""
+    """Which images it may see; of modality = "MR" studies of the breast."""
+    unit: ManifestUnit | None = None
+    """Of breast MRI: which phases are read, as in a manifest."""
+    channels: tuple[RoleName, ...] | None = None
+    """Of breast MRI: the phases that are the channels of an image, one or three."""
     pixels: PixelWords = Field(default_factory=lambda: _WHOLE_BREAST, validate_default=True)
     labels: Labels = Labels()
     network: NetworkRecipe = NetworkRecipe()
@@ -296,11 +301,42 @@ class Recipe(Section):
         """All that it says of how an image is prepared."""
         return pixel_words(self.pixels)
 
+    @property
+    def is_of_phases(self) -> bool:
+        """Whether it learns from breast MRI, whose studies have one label each."""
+        return self.input.modality == MAGNETIC_RESONANCE
+
+    @model_validator(mode="before")
+    @classmethod
+    def _breast_mr_has_words_of_its_own(cls, words: Any) -> Any:
+        return with_words_of_phases(words) if isinstance(words, dict) else words
+
+    @model_validator(mode="after")
+    def _images_are_of_phases(self) -> Self:
+        of_phases = {("unit",): self.unit, ("channels",): self.channels}
+        problems: list[tuple[Place, str]] = []
+        if not self.is_of_phases:
+            problems += [(k, "is of breast MRI") for k, v in of_phases.items() if v is not None]
+        else:
+            unit, channels = self.unit, self.channels or ()
+            problems += amiss_in_phases(self.input, unit, channels, self.operations)
+            if self.about != "exam":
+                words = f'expected "exam": a breast MRI shows both breasts, found "{self.about}"'
+                problems.append((("about",), words))
+            if self.regression is not None:
+                problems.append((("regression",), "is of mammograms; a head learns here"))
+        if problems:
+            raise wrong(problems)
+        return self
+
     @model_validator(mode="after")
     def _images_are_mammograms_of_one_shape(self) -> Self:
+        if self.is_of_phases:
+            return self
         problems: list[tuple[Place, str]] = []
         if self.input.modality != "MG":
-            words = f'expected "MG": training is of mammograms, found "{self.input.modality}"'
+            found = f'found "{self.input.modality}"'
+            words = f'expected "MG" or "MR": training is of mammograms and breast MRI, {found}'
             problems.append((("input", "modality"), words))
         if not self.input.projections:
             problems.append((("input", "projections"), 'expected some, such as ["CC", "MLO"]'))
@@ -316,13 +352,15 @@ class Recipe(Section):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Which images the network reads at once; () if single ones."""
-        if self.about == "image":
+        """Which images the network reads at once; () if single ones, or slices."""
+        if self.about == "image" or self.is_of_phases:
             return ()
         return self.input.projections if self.about == "breast" else self.input.expected_views
 
     @model_validator(mode="after")
     def _what_is_read_at_once_is_named(self) -> Self:
+        if self.is_of_phases:
+            return self
         projections = self.input.projections
         if self.about == "breast" and len(projections) < 2:
             words = (

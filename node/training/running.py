@@ -37,7 +37,7 @@ from node.evaluation.labels import LabelTable, refuse
 from node.evaluation.report import in_figures
 from node.manifest import CARD, HeatMapOutput, InputTensor, ManifestUnit, Model
 from node.training.choosing import Chosen, choose_points, platt, said_parts
-from node.training.examples import RefusedImage, read_examples
+from node.training.examples import RefusedImage, read_examples, reading_manifest
 from node.training.export import CELLS_TENSOR, SCORE_TENSOR, export_network
 from node.training.features import replaced
 from node.training.learners import Learnt, learner_of
@@ -64,13 +64,14 @@ from node.training.packing import (
 from node.training.recipe import RECIPE, Recipe
 from node.training.scoring import chosen_epochs, require_whole_exams, scored
 from node.training.splits import ExampleIndices, Half, divide, require_apart
+from node.training.units import units_of
 
 TRIED, TOOK, LOCK = "tried.jsonl", "took", "lock"
 """In the work folder: recipes that were measured, seconds by step of each, who is at work."""
 DRAFT, WHOLE, FIRST_LOOK, SECOND_LOOK = "draft", "whole", "first-look", "second-look"
 """In the work folder: the package before thresholds were chosen and after, evaluations of both."""
-COMPARED_CASES = 16
-"""Cases by which ONNX Runtime is compared with torch."""
+COMPARED_CASES, COMPARED_STUDIES = 16, 4
+"""Cases by which ONNX Runtime is compared with torch; studies have many images each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ class _Road:
         self._key_of_data = _digest([table, *(words[part] for part in ("labels", "folds"))])
         """Of what recipes that are compared must have in common."""
         boxes = settings.boxes.sha256 if settings.boxes else ""
-        self._key = _digest([table, boxes, [words[part] for part in _DECIDING]])
+        of_phases = [words["unit"], words["channels"]] if self._recipe.is_of_phases else []
+        self._key = _digest([table, boxes, [words[part] for part in _DECIDING], *of_phases])
         """Of what decides which network comes out."""
         self._clock = _Clock(settings.work / f"{TOOK}-{self._key}.json")
         _require_boxes(self._recipe, settings.boxes)
@@ -170,7 +172,7 @@ class _Road:
             )
             self.division = divide(self.examples, self._recipe.folds)
             self._boxed = self._boxed_digests()
-        if self._recipe.about == "exam":
+        if self._recipe.about == "exam" and not self._recipe.is_of_phases:
             require_whole_exams(self.examples)
         with self._clock.step("features"):
             self._learner = learner_of(
@@ -334,8 +336,14 @@ class _Road:
         network = last.learnt.network(self._epoch(last))
         exported = export_network(network, roles, cases, path, has_cells=recipe.heat_map)
         unit = ManifestUnit(of="image")
+        inputs = tuple(
+            InputTensor(tensor=tensor, roles=(role,)) for role, tensor in exported.inputs.items()
+        )
         if roles:
             unit = ManifestUnit(of=recipe.about, roles=roles, missing="blank", repeated="last")
+        elif recipe.is_of_phases:
+            manifest = reading_manifest(recipe)
+            unit, inputs = manifest.unit, manifest.inputs
         heat_map = None
         if exported.cells is not None:
             height, width = exported.cells
@@ -346,10 +354,7 @@ class _Road:
             path.read_bytes(),
             SCORE_TENSOR,
             unit=unit,
-            inputs=tuple(
-                InputTensor(tensor=tensor, roles=(role,))
-                for role, tensor in exported.inputs.items()
-            ),
+            inputs=inputs,
             heat_map=heat_map,
         )
         return shipped, exported.parity
@@ -357,8 +362,13 @@ class _Road:
     def _cases(
         self, watched: ExampleIndices, roles: Sequence[str]
     ) -> Iterator[list[NDArray[np.float32]]]:
-        """Yield real inputs: an image, or one for each role."""
+        """Yield real inputs: an image, or one for each role; of slices those of a study."""
         images, tensors = self.examples.images, self.examples.tensors
+        if self._recipe.is_of_phases:
+            units = units_of([images[int(i)] for i in watched], "exam")
+            for unit in units[:COMPARED_STUDIES]:
+                yield [tensors[watched[list(unit.images)]].astype(np.float32)]
+            return
         if not roles:
             yield from ([tensors[int(i)].astype(np.float32)] for i in watched[:COMPARED_CASES])
             return
@@ -399,6 +409,8 @@ class _Road:
         part = f"fold {fold}" if whole else f"half B of fold {fold}"
         parts = f"{len(said)} {counted_part(recipe.about)}s"
         data = f"{parts} of {women} women whom the weights never saw ({part})."
+        if recipe.is_of_phases:
+            return Chosen(platt(said, data), (), (), data, "a package of breast MRI has no levels")
         return choose_points(said, recipe.levels.specificities, platt(said, data), data)
 
     def _data(self) -> str:
@@ -408,8 +420,10 @@ class _Road:
         positive = {part for part, image in zip(parts, images, strict=True) if image.label > 0.5}
         women = {image.woman for image in images}
         words = [self._recipe.data.strip()] if self._recipe.data else []
+        of_studies = f" of {len({*parts}):,} studies" if self._recipe.is_of_phases else ""
         words.append(
-            f"{self._settings.table.name}: {len(images):,} images of {len(women):,} women; "
+            f"{self._settings.table.name}: {len(images):,} images{of_studies} of {len(women):,} "
+            "women; "
             f"{len(positive):,} of {len({*parts}):,} {counted_part(self._recipe.about)}s are "
             "positive."
         )

@@ -1,13 +1,14 @@
 """Logits of images -> scores of breasts or exams, as the package will combine them; needs no torch.
 
 Where the network reads single images, the node averages their scores; where it reads a breast or
-an exam at once, the graph averages logits, and takes a smooth highest of breasts.
+an exam at once, the graph averages logits, and takes a smooth highest of breasts. Of slices of a
+breast MRI the node takes the highest score.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +34,10 @@ def scored(
 ) -> tuple[ScoredBreast, ...]:
     """Return what is said of each breast, 0..1; of a network that reads exams, of each exam.
 
-    Of an exam, `side` is empty.
+    Of an exam, `side` is empty. An exam of slices has the score of the highest.
     """
+    if images and images[0].slice is not None:
+        return tuple(_studies(images, _share(logits), folds))
     if about == "image":
         return breasts_of(images, _share(logits), folds)
     breasts = breasts_of(images, logits.astype(np.float64), folds)
@@ -45,6 +48,25 @@ def scored(
 
 def _share(logits: Logits | np.float64) -> Array:
     return np.asarray(1 / (1 + np.exp(-np.asarray(logits, np.float64))))
+
+
+def _studies(
+    images: Sequence[Example], scores: Array, folds: Sequence[int]
+) -> Iterator[ScoredBreast]:
+    of_exam = defaultdict[int, list[int]](list)
+    for place, image in enumerate(images):
+        of_exam[image.exam].append(place)
+    for exam, places in of_exam.items():
+        first = images[places[0]]
+        yield ScoredBreast(
+            woman=first.woman,
+            exam=exam,
+            side="",
+            fold=int(folds[places[0]]),
+            is_positive=first.label > 0,
+            score=float(scores[places].max()),
+            columns=dict(first.row.columns),
+        )
 
 
 def _exams(breasts: Sequence[ScoredBreast]) -> Sequence[ScoredBreast]:

@@ -24,6 +24,13 @@ from node.manifest.pixels import (
     ZScore,
     shape_after,
 )
+from node.manifest.voxels import (
+    Percentiles,
+    RelativeEnhancement,
+    Signal,
+    Subtract,
+    VolumeSize,
+)
 from node.toml_file import Place
 
 WHITE_OF_BYTES = 255.0
@@ -96,6 +103,23 @@ def _range_of(one: Operation, before: _Range) -> _Range:
         case Normalise():
             low, high = _normalised(one, before)
         case Placing() | Resize(fit="pad"):
+            low, high = min(low, one.fill), max(high, one.fill)
+        case _:
+            low, high = _range_of_volume(one, before)
+    return low, high
+
+
+def _range_of_volume(one: Operation, before: _Range) -> _Range:
+    """Return what becomes of a range by an operation of volumes; of any other it stays."""
+    low, high = before
+    match one:
+        case Signal() | RelativeEnhancement():
+            low, high = -inf, inf
+        case Percentiles():
+            low, high = 0, 1
+        case Subtract():
+            low, high = min(low, low - high), max(high, high - low)
+        case VolumeSize():
             low, high = min(low, one.fill), max(high, one.fill)
         case _:
             pass

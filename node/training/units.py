@@ -27,7 +27,7 @@ class LearningUnit:
     images: tuple[int, ...]
     """Their places among the examples."""
     breasts: tuple[tuple[int, ...], ...]
-    """The same images, by breast."""
+    """The same images, by breast; of slices each by itself, of which the highest counts."""
     label: float
     """1 if that of one of its images is."""
     columns: Mapping[str, str]
@@ -52,7 +52,7 @@ def _key(example: Example, place: int, about: PartOfStudy) -> str:
 def _unit(key: str, places: Sequence[int], examples: Sequence[Example]) -> LearningUnit:
     breasts = defaultdict[str, list[int]](list)
     for place in places:
-        breasts[str(examples[place].side or "")].append(place)
+        breasts[str(examples[place].side or examples[place].slice or "")].append(place)
     first = examples[places[0]]
     return LearningUnit(
         key=key,

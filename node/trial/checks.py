@@ -10,9 +10,11 @@ from pydicom import Dataset
 from node.dicom.untrusted import failing_as
 from node.errors import Unreadable
 from node.manifest import Model
+from node.outputs import wording
 from node.overview import Standing, StudyOverview
-from node.result import ModelIdentity
+from node.result import ModelIdentity, Result
 from node.trial.exams import Exam
+from node.trial.mri import PAGES, compared
 from node.trial.pacs import StoredObject
 from node.trial.phantom import EXAM
 from node.trial.reports import ContentLine, content_lines
@@ -56,12 +58,17 @@ def judge(
     kept: Mapping[str, StoredObject],
     models: Sequence[Model],
 ) -> ExamOutcome:
-    """Read back what the PACS keeps of an exam and say what is missing or wrong."""
+    """Read back what the PACS keeps of an exam and say what is missing or wrong.
+
+    Of `models` those count that read exams of its modality.
+    """
+    models = [model for model in models if model.manifest.input.modality == exam.plan.modality]
     outcome = read_back(exam, overview, kept)
     faults = list(outcome.faults)
     if overview is not None:
         faults += _object_faults(outcome, len(models))
         faults += _level_faults(exam, overview, models)
+        faults += _volume_faults(outcome)
     by_title = {model.manifest.title: model for model in models}
     for report in outcome.reports:
         lines = content_lines(report, exam.names)
@@ -136,20 +143,63 @@ def _level_faults(exam: Exam, overview: StudyOverview, models: Sequence[Model]) 
 
 
 def _object_faults(outcome: ExamOutcome, models: int) -> list[str]:
-    """Ask for a report of each model, a summary, and a marked image of every analysed view."""
+    """Ask for a report of each model, and for its captures.
+
+    These are a summary and a marked image of every analysed view, or of an MRI its pages.
+    """
     exam = outcome.exam
+    is_mri = exam.plan.modality == "MR"
     analysed = 0 if exam.plan.refusal else exam.images
+    captures = len(PAGES) if is_mri else analysed + 1
     faults = []
     if len(outcome.reports) != models:
         faults.append(f"{len(outcome.reports)} structured reports, expected {models}")
-    if len(outcome.captures) != analysed + 1:
-        faults.append(f"{len(outcome.captures)} captures, expected {analysed + 1}")
+    if len(outcome.captures) != captures:
+        faults.append(f"{len(outcome.captures)} captures, expected {captures}")
+    shown = " ".join(str(capture.get("DerivationDescription")) for capture in outcome.captures)
+    faults += [f"no capture is the {page}" for page in PAGES if is_mri and page not in shown]
     faults += [
         f"capture {capture.InstanceNumber} shows nothing"
         for capture in outcome.captures
         if capture.pixel_array.max() == capture.pixel_array.min()
     ]
     return faults
+
+
+def _volume_faults(outcome: ExamOutcome) -> list[str]:
+    """Compare the volumes of an MRI with its truth, and the report's numbers with the volumes."""
+    if outcome.exam.plan.modality != "MR" or outcome.overview is None:
+        return []
+    results = [model.result for model in outcome.overview.models if model.result]
+    sides = [one for result in results for one in compared(result)]
+    faults = [
+        f"{one.side} breast: {_said(one.said_ml)}, in truth {one.true_ml:.1f} ml"
+        for one in sides
+        if not one.agrees
+    ]
+    if not sides:
+        faults.append("no model has measured an early phase")
+    printed = {
+        line.value
+        for report in outcome.reports
+        for line in content_lines(report, {})
+        if line.kind == "NUM"
+    }
+    faults += [
+        f"no report says {quantity}"
+        for result in results
+        for quantity in _volumes(result)
+        if quantity not in printed
+    ]
+    return faults
+
+
+def _said(ml: float | None) -> str:
+    return "nothing" if ml is None else f"{ml:.1f} ml"
+
+
+def _volumes(result: Result) -> list[str]:
+    return [wording.quantity(m) for solid in result.solids for m in solid.measurements]
 
 
 def _report_faults(exam: Exam, lines: Sequence[ContentLine], model: ModelIdentity) -> list[str]:
@@ -161,7 +211,7 @@ def _report_faults(exam: Exam, lines: Sequence[ContentLine], model: ModelIdentit
         wanted += ["not analysed", exam.plan.refusal]
         if numbers:
             faults.append("the report of a refused study holds measurements")
-    else:
+    elif exam.plan.modality == "MG":
         wanted += [str(view) for view in EXAM if view not in exam.plan.views]
         if len(numbers) < exam.images:
             faults.append(f"the report holds {len(numbers)} measurements of {exam.images} images")

@@ -55,9 +55,12 @@ class Plan:
     """In a word or two, for the table."""
     title: str
     patient: Patient
-    woman: int
+    woman: int = 0
     """Whose films: 0 or 1."""
-    views: tuple[View, ...]
+    views: tuple[View, ...] = ()
+    """Of a mammogram; what an MRI shows is in `mri.py`."""
+    modality: str = "MG"
+    """Which models are to read it: those of this modality."""
     bursts: tuple[tuple[float, int], ...] = ONE_ASSOCIATION
     """Associations: seconds to wait before each, and how many images it brings."""
     is_compressed: bool = False
@@ -116,7 +119,7 @@ PLANS = (
     Plan(
         letter="E",
         label="disc drawn in",
-        title="Sent last, with a bright disc drawn into two views",
+        title="Begun last, with a bright disc drawn into two views",
         patient=Patient("DEMO-0005", "DEMO^DISC DRAWN IN", "19650305"),
         woman=1,
         views=phantom.EXAM,

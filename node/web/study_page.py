@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from node.dicom.body_part import body_part_in_words
+from node.domains.breast_mr.telling import ToldStudy, phases_in_brief
 from node.ledger import InstanceState, Mode, Remembering, WebRole, words_of_message
 from node.outputs import wording
 from node.overview import (
@@ -30,7 +31,7 @@ from node.overview.objects import (
     find_report,
     study_objects,
 )
-from node.result import Evaluation, Finding, Result
+from node.result import Evaluation, Finding, Result, Solid
 from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
 from node.web.mri_table import mri_in_words
@@ -159,6 +160,7 @@ def study_view(request: Request) -> Response:
     row = study_row(study, backend)
     is_operator = person.role == WebRole.OPERATOR
     models = leading_first(study.models) if is_operator else delivering(study.models)
+    told = told_of_study(backend.ledger, study)
     return render(
         request,
         "study.html",
@@ -166,7 +168,7 @@ def study_view(request: Request) -> Response:
         parts=node_parts(backend.ledger, backend.config),
         row=row,
         done=_DONE.get(request.query_params.get("done", ""), ""),
-        facts=[(words, value) for words, value in _facts(study, row) if value],
+        facts=[(words, value) for words, value in _facts(study, row, told) if value],
         next_step=_next_step(study, person),
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
         captures=list(_pictures(backend, study_uid, objects)),
@@ -179,7 +181,7 @@ def study_view(request: Request) -> Response:
         may_download=person.may_download,
         why_no_download=_why_no_download(backend, person),
         steps=list(_steps(study, objects)),
-        mri=mri_in_words(told_of_study(backend.ledger, study)),
+        mri=mri_in_words(told),
         damaged=wording.refused_as_damaged(study.damaged),
         instances=[_came(one, study) for one in objects.instances],
         history=study.history,
@@ -196,13 +198,16 @@ def object_view(request: Request) -> Response:
     return FileResponse(path, media_type="application/dicom", filename=f"{sop_uid}.dcm")
 
 
-def _facts(study: StudyOverview, row: StudyRow) -> Iterator[tuple[str, str]]:
+def _facts(
+    study: StudyOverview, row: StudyRow, told: ToldStudy | None
+) -> Iterator[tuple[str, str]]:
     yield "Patient ID", row.patient_id
     yield "Accession number", row.accession_number
     yield "Description", row.description
     yield "Study date", row.study_date
     yield "Modality", row.modalities
-    yield "Images", f"{row.images}: {row.views}" if row.views else str(row.images)
+    shown = row.views or ("" if told is None else phases_in_brief(told))
+    yield "Images", f"{row.images}: {shown}" if shown else str(row.images)
     yield "Came from", study.sender
     yield "Why it started", f"{row.reason} (version {study.version})" if row.reason else ""
 
@@ -295,13 +300,23 @@ def _lines(result: Result) -> Iterator[str]:
 
 
 def _figures(result: Result) -> Iterator[_Figure]:
+    """Yield what was measured: volumes that count first, those that a rule left out last."""
     subjects: list[Finding | Evaluation] = [*result.evaluations, *result.findings]
+    yield from _volumes(one for one in result.solids if not one.is_left_out)
     for subject in subjects:
         if isinstance(subject, Evaluation) and subject.grade is not None:
             grade = subject.grade
             yield _Figure(subject.label, grade.concept.meaning, grade.value.meaning)
         for one in subject.measurements:
             yield _Figure(subject.label, one.concept.meaning, wording.quantity(one))
+    yield from _volumes(one for one in result.solids if one.is_left_out)
+
+
+def _volumes(solids: Iterable[Solid]) -> Iterator[_Figure]:
+    """Yield how large solids are, and what they consist of."""
+    for solid in solids:
+        for one in solid.measurements:
+            yield _Figure(wording.solid_label(solid), one.concept.meaning, wording.quantity(one))
 
 
 def _destinations(study: StudyOverview, names: Mapping[str, str]) -> list[_Destination]:

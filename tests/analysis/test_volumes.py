@@ -39,9 +39,13 @@ class Told:
             raise self.error
         return UnitScore(unit.key, (SCORE,))
 
-    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
+    def picture(self, instance: Instance) -> Picture:
         self.drawn.append(instance.sop_uid)
         return Picture(np.zeros((32, 48), np.uint8), 1.0)
+
+    def slice_pictures(self, frames: Sequence[Frame]) -> tuple[Picture, ...]:
+        self.drawn += [one.instance.sop_uid for one in frames]
+        return tuple(Picture(np.zeros((32, 48), np.uint8), 1.0) for _ in frames)
 
     def volume_picture(
         self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]

@@ -610,12 +610,16 @@ def test_a_model_that_only_measures_has_nothing_to_be_judged(
         measured(images, area, tmp_path)
 
 
-def test_a_model_of_volumes_is_refused_with_what_else_there_is(
+def test_of_a_model_of_volumes_a_line_is_the_folder_of_a_study_and_of_no_other(
     images: Labelled, tmp_path: Path
 ) -> None:
     images.add("P1", has_lesion=False)
-    with pytest.raises(NodeError, match=r"uptake reads volumes, .* `ai-node analyse` runs it"):
+    with pytest.raises(ConfigError, match=r"labels.csv:2: .* is no folder, expected the folder of"):
         measured(images, uptake_model(tmp_path), tmp_path)
+    images.rows = [{"path": "P1", "patient": "P1", "label": "0"}]
+    with pytest.raises(ConfigError, match=r"labels.csv:2: .*P1: is a folder, expected an image"):
+        density = load_model("breast-density", config.bundled_models_dir())
+        measured(images, density, tmp_path, positive=("MIAS-D",))
 
 
 def test_of_other_images_than_mammograms_each_stands_for_itself(

@@ -610,10 +610,10 @@ def test_what_triage_found_is_to_be_seen_while_the_report_waits(
     is_reporting, go_on = threading.Event(), threading.Event()
     drawn = Network.picture
 
-    def picture(network: Network, instance: Instance, frame: int | None = None) -> Picture:
+    def picture(network: Network, instance: Instance) -> Picture:
         is_reporting.set()
         go_on.wait(60)
-        return drawn(network, instance, frame)
+        return drawn(network, instance)
 
     with kept_busy(works):
         for study in studies.values():
@@ -855,11 +855,11 @@ def test_a_database_that_is_locked_at_the_end_of_an_analysis_is_no_crash_of_the_
     is_locked = threading.Event()
     picture = Network.picture
 
-    def lock_at_the_end(self: Network, instance: Instance, frame: int | None = None) -> Picture:
+    def lock_at_the_end(self: Network, instance: Instance) -> Picture:
         if not is_locked.is_set():
             locks.enter_context(locked(works.desk.ledger))
             is_locked.set()
-        return picture(self, instance, frame)
+        return picture(self, instance)
 
     with locks:
         monkeypatch.setattr(Network, "picture", lock_at_the_end)

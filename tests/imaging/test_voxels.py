@@ -409,7 +409,7 @@ def test_a_phase_of_one_tone_cannot_be_scaled() -> None:
 
 def test_what_is_scaled_by_a_phase_that_is_not_there_is_refused() -> None:
     slices = list(cut(random_block((4, 5, 6)), (2.0, 1.0, 1.0)))
-    with pytest.raises(StudyError, match="there is no phase before contrast, by whose signal"):
+    with pytest.raises(StudyError, match="there is no phase before contrast, by which"):
         prepared({"post 1": slices}, SIGNAL, ORIENT, percentiles(1, 99))
 
 

@@ -38,6 +38,7 @@ from node.inference.messages import (
     Setup,
     ShownFrame,
     ShownImage,
+    SlicesPictureJob,
     answered,
     asked,
     digest_in,
@@ -260,13 +261,22 @@ def test_a_score_must_fit_the_manifest(changed: dict[str, Any], words: str) -> N
         score_in(answered(of_one(replace(SAID, **changed))), SOP_UID, MASK)
 
 
+def slices_of(roles: tuple[str, ...]) -> dict[str, int]:
+    return dict.fromkeys(roles, 24)
+
+
 def test_a_body_does_not_move_farther_than_a_magnet_is_long() -> None:
     roles = ("post 1", "pre", "post 2")
     possible = replace(SCORE, displaced=(("post 1", 3.1), ("post 2", None)))
-    assert score_in(answered(possible), SOP_UID, MASK, roles) == possible
+    assert score_in(answered(possible), SOP_UID, MASK, slices_of(roles)) == possible
     for mm in (-0.1, 1e300):
         with pytest.raises(ValueError, match="a displacement that cannot be"):
-            score_in(answered(replace(SCORE, displaced=(("post 1", mm),))), SOP_UID, MASK, roles)
+            score_in(
+                answered(replace(SCORE, displaced=(("post 1", mm),))),
+                SOP_UID,
+                MASK,
+                slices_of(roles),
+            )
 
 
 @pytest.mark.parametrize(
@@ -290,18 +300,18 @@ def test_each_phase_after_that_before_contrast_is_displaced_and_nothing_else(
 ) -> None:
     score = replace(SCORE, displaced=tuple((role, 1.0) for role in said))
     if is_one:
-        assert score_in(answered(score), SOP_UID, MASK, roles) == score
+        assert score_in(answered(score), SOP_UID, MASK, slices_of(roles)) == score
         return
     with pytest.raises(ValueError, match="displacements of other phases than were read"):
-        score_in(answered(score), SOP_UID, MASK, roles)
+        score_in(answered(score), SOP_UID, MASK, slices_of(roles))
 
 
 def test_breasts_are_seen_in_a_phase_before_contrast_alone() -> None:
     seen = replace(SCORE, breasts=Laterality.BOTH)
-    assert score_in(answered(seen), SOP_UID, MASK, ("pre",)) == seen
+    assert score_in(answered(seen), SOP_UID, MASK, slices_of(("pre",))) == seen
     for roles in ((), ("post 1",)):
         with pytest.raises(ValueError, match="breasts that nobody looked for"):
-            score_in(answered(seen), SOP_UID, MASK, roles)
+            score_in(answered(seen), SOP_UID, MASK, slices_of(roles))
 
 
 @pytest.mark.parametrize("outputs", [(), (SAID, SAID)])
@@ -413,8 +423,10 @@ def test_a_score_of_an_earlier_ledger_is_read_and_written_with_the_word_that_cam
         '"depth_mm":null,"of_class":null}],"heat_map":null}]}'
     )
     assert score_json.loaded(text) == SCORE
-    since = '"mirrored":[],"displaced":[],"breasts":null'
-    assert score_json.dumped(SCORE).decode() == f"{text[:-1]},{since}}}"
+    since = ',"mirrored":[],"displaced":[],"stack":null,"remarks":[],"breasts":null,"unread":[]}'
+    of_output = '"heat_map":null,"solids":[],"deciding":null}'
+    expected = f"{text[:-1]}{since}".replace('"heat_map":null}', of_output)
+    assert score_json.dumped(SCORE).decode() == expected
 
 
 sides = st.integers(1, 40)
@@ -442,6 +454,7 @@ volumes = st.dictionaries(st.text(), st.lists(frames, max_size=3).map(tuple))
 @given(
     st.builds(ScoreJob, images, st.text(), st.text(), volumes)
     | st.builds(PictureJob, paths, st.text())
+    | st.builds(SlicesPictureJob, st.lists(frames, max_size=3).map(tuple), st.text())
     | st.builds(PixelDigestJob, paths, st.text())
 )
 def test_every_question_comes_back_as_it_was(question: Question) -> None:
@@ -465,7 +478,13 @@ def test_a_setup_comes_back_as_it_was(tmp_path: Path) -> None:
     models = [Model(path.parent) for path in sorted(folder.glob("*/manifest.toml"))]
     models += [write(tmp_path) for write in MODELS]
     models.append(uptake_model(tmp_path, expected_phases=3))
-    assert {one.manifest.outputs[0].kind for one in models} == {"mask", "classes", "boxes", "score"}
+    assert {one.manifest.outputs[0].kind for one in models} == {
+        "mask",
+        "classes",
+        "boxes",
+        "score",
+        "solids",
+    }
     setup = Setup(
         config.InferenceSettings(deadline_s=0.1, scores_early=False),
         tuple(Package(one.folder, one.manifest) for one in models),

@@ -21,6 +21,7 @@ from node import config
 from node.errors import ModelError, StudyError
 from node.imaging import decoding, volume
 from node.imaging.source import PixelSource, opened
+from node.imaging.voxels import PreparedPhases, prepare_phases
 from node.inference import Inference, child, inputs
 from node.inference.inputs import slices_by_role
 from node.inference.messages import Failure, Package, ScoreJob, Setup, score_in
@@ -66,6 +67,36 @@ def test_slices_are_put_in_order_by_where_they_lie(
     mixed = {role: tuple(sorted(of, key=hash)) for role, of in unit.volumes.items()}
     other = inference.score(replace(unit, volumes=mixed), model)
     assert other.outputs == inference.score(unit, model).outputs
+
+
+@pytest.mark.parametrize(
+    ("mm", "words"),
+    [
+        (2.4, r"^post 1: moved by 2\.4 mm since pre, more than the 2 mm that this model takes"),
+        (None, "^post 1: how far it moved since pre cannot be measured"),
+        (1.9, ""),
+    ],
+)
+def test_a_model_that_takes_little_motion_is_given_no_more(
+    mm: float | None, words: str, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(*given: object, **named: object) -> PreparedPhases:
+        prepared = prepare_phases(*given, **named)  # type: ignore[arg-type]
+        return replace(prepared, displaced=(("post 1", mm),))
+
+    monkeypatch.setattr(inputs, "prepare_phases", moved)
+    unit = model.manifest.unit.model_copy(update={"most_displaced_mm": 2.0})
+    careful = model.manifest.model_copy(update={"unit": unit})
+    given = {
+        role: [(one.instance.path, one.number) for one in of]
+        for role, of in unit_in(tmp_path, model).volumes.items()
+    }
+    inputs.prepared_phases(slices_by_role(given), model.manifest)
+    if not words:
+        inputs.prepared_phases(slices_by_role(given), careful)
+        return
+    with pytest.raises(StudyError, match=words):
+        inputs.prepared_phases(slices_by_role(given), careful)
 
 
 def test_what_the_child_refuses_names_the_phase(
@@ -199,6 +230,13 @@ def test_joining_makes_each_tensor_once_and_no_zeros_that_nobody_needs() -> None
     del volumes["post 1"]
     blank = inputs.joined((given,), volumes, shape)["phases"]
     assert [float(blank[0, at].max()) for at in range(3)] == [1, 0, 1]
+
+
+def test_of_slices_a_phase_that_is_not_there_is_as_many_black_ones() -> None:
+    slices = {"pre": np.ones((8, 1, 16, 24), np.float32)}
+    (given,) = inputs.joined(uptake_inputs(("pre", "post 1")), slices, (1, 16, 24), 8).values()
+    assert given.shape == (8, 2, 16, 24)
+    assert [float(given[:, at].max()) for at in range(2)] == [1, 0]
 
 
 def uptake_inputs(roles: tuple[str, ...]) -> tuple[InputTensor, ...]:

@@ -15,8 +15,8 @@ from node import config
 from node.errors import StudyError
 from node.imaging.stack import stack_of
 from node.imaging.standard_view import axial_projection
-from node.imaging.volume import volume_of
-from node.imaging.volume_pictures import frame_picture, volume_picture
+from node.imaging.volume import signal_of, volume_of
+from node.imaging.volume_pictures import volume_picture
 from node.inference import Inference
 from node.inference.line import Message
 from node.inference.messages import answered, volume_picture_in
@@ -77,15 +77,38 @@ def test_one_phase_alone_has_no_projection(inference: Inference, tmp_path: Path)
     assert made.projection is None and list(made.slices) == [0]
 
 
-def test_a_frame_of_an_object_of_many_is_drawn(inference: Inference, tmp_path: Path) -> None:
-    before, after = phases(tmp_path, style=STYLES["enhanced"])
-    one, other = (
-        inference.picture(frame.instance, frame.number) for frame in (before[8], after[8])
-    )
-    assert one.grey.shape == other.grey.shape == small_plan().shape[1:]
-    assert not np.array_equal(one.grey, other.grey)
-    with pytest.raises(StudyError, match="of which none is 99"):
-        frame_picture(before[0].instance.path, 99)
+@pytest.mark.parametrize("style", ["standard", "enhanced"])
+def test_slices_of_phases_are_drawn_in_one_window_so_that_they_can_be_compared(
+    inference: Inference, tmp_path: Path, style: str
+) -> None:
+    before, after = phases(tmp_path, style=STYLES[style])
+    of = phases_in(sorted((tmp_path / "study").iterdir()))
+    pictures = inference.slice_pictures((before[8], after[8]))
+    signals = []
+    for name, frame in (("pre", before[8]), ("post 1", after[8])):
+        (one,) = [
+            s
+            for s in of[name]
+            if (s.plane.sop_uid, s.plane.frame) == (frame.instance.sop_uid, frame.number)
+        ]
+        signals.append(signal_of(one))
+    dark, bright = (picture.grey.astype(float) for picture in pictures)
+    assert dark.shape == bright.shape == small_plan().shape[1:]
+    seen = np.concatenate([dark.ravel(), bright.ravel()])
+    true = np.concatenate([one.ravel() for one in signals])
+    within = (seen > 0) & (seen < 255)
+    slope, offset = np.polyfit(true[within], seen[within], 1)
+    assert slope > 0
+    assert np.abs(seen[within] - (slope * true[within] + offset)).max() < 1, "one scale for both"
+    # Drawn the other way round, each is as bright as before.
+    again = inference.slice_pictures((after[8], before[8]))
+    assert [one.grey.tobytes() for one in again] == [p.grey.tobytes() for p in pictures[::-1]]
+
+
+def test_a_slice_that_is_none_is_refused(inference: Inference, tmp_path: Path) -> None:
+    before, _ = phases(tmp_path, style=STYLES["enhanced"])
+    with pytest.raises(StudyError, match="99"):
+        inference.slice_pictures((replace(before[0], number=99),))
 
 
 def test_phases_of_other_grids_and_slices_that_are_none_are_refused(

@@ -472,8 +472,8 @@ class Node(Daemon):
         return dcmtk("storescu", "-v", *options, *address, *files, ok=ok)
 
     def send_in_background(self, *files: Path) -> subprocess.Popen[bytes]:
-        """Start a storescu and do not wait for it."""
-        command = [program("storescu"), "-aet", MODALITY_AE, "-aec", NODE_AE, LOOPBACK]
+        """Start a storescu and do not wait for it; it proposes the SOP classes of the files."""
+        command = [program("storescu"), "-R", "-aet", MODALITY_AE, "-aec", NODE_AE, LOOPBACK]
         command += [str(self.port), *map(str, files)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

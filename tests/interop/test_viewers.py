@@ -42,10 +42,12 @@ from node.outputs.solid_groups import most_telling, outline_on
 from node.outputs.solid_segmentation import lain_of
 from node.result import Priority, Result
 from node.trial import phantom
-from node.trial.breast_mr.body import THREE_LESIONS
+from node.trial.breast_mr.body import Body, Lesion, Uptake
 from node.trial.breast_mr.raster import Orientation
+from node.trial.breast_mr.study import StudyPlan
 from node.trial.breast_mr.styles import STYLES
 
+from .breast_mr_results import ENHANCING, segments, voxels_filled
 from .conftest import Started
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(1800)]
@@ -57,11 +59,22 @@ SHOWN = REPORTS | {SecondaryCaptureImageStorage, SegmentationStorage, Encapsulat
 """What OHIF opens; it lists the others with a warning."""
 IN_WORDS = "Diagnostic Imaging Report"
 """The title of a report that has no region."""
+BOTH_SIDES = Body(
+    lesions=(
+        Lesion((72.0, -42.0, 8.0), (10.0, 9.0, 9.0), lobes=0.08),
+        Lesion((-72.0, -40.0, -10.0), (7.0, 6.5, 6.5), Uptake.PLATEAU),
+    )
+)
 MR_PLANS = {
-    "classic": mr_drafts.small_plan(shape=(24, 96, 128), body=THREE_LESIONS),
-    "enhanced": mr_drafts.small_plan(shape=(24, 96, 128), style=STYLES["enhanced"]),
+    "classic": mr_drafts.small_plan(shape=(24, 96, 128), body=BOTH_SIDES),
+    "enhanced": mr_drafts.small_plan(
+        shape=(24, 96, 128), body=BOTH_SIDES, style=STYLES["enhanced"]
+    ),
     "sagittal, one series of all phases": mr_drafts.small_plan(
-        shape=(32, 96, 96), style=STYLES["Siemens, one series"], orientation=Orientation.SAGITTAL
+        shape=(32, 96, 96),
+        body=BOTH_SIDES,
+        style=STYLES["Siemens, one series"],
+        orientation=Orientation.SAGITTAL,
     ),
 }
 GRADER = replace(drafts.MODEL, name="grader", title="Density Grader", device_uid="2.25.81")
@@ -181,20 +194,34 @@ def test_ohif_shows_what_was_not_analysed_and_the_newer_version(
 
 
 @pytest.mark.parametrize("name", MR_PLANS)
-def test_ohif_shows_what_is_said_of_a_volume_in_its_place(
+def test_ohif_shows_what_the_package_of_breast_mri_says_in_its_place(
     name: str, opened: Opened, subtests: pytest.Subtests
 ) -> None:
     plan = MR_PLANS[name]
-    draft = mr_drafts.with_volumes(mr_drafts.mr_draft(plan), plan)
-    objects = report_set(draft, ["capture", "measurement-report", "segmentation"])
+    draft, objects = mr_drafts.answered(plan, ["capture", "measurement-report", "segmentation"])
     screen = opened(objects, mr_drafts.exam(plan).objects)
     kinds = {one.SOPClassUID: one for one in objects}
+    with subtests.test("the lesions"):
+        assert_lesions_segmented(kinds[SegmentationStorage], plan)
     with subtests.test("the report"):
         assert_solids_marked(screen, kinds[ComprehensiveSRStorage], draft)
     with subtests.test("the segmentation"):
         assert_solids_segmented(screen, kinds[SegmentationStorage], draft)
     with subtests.test("the captures"):
         assert_captures_show(screen, objects)
+
+
+def assert_lesions_segmented(one: Dataset, plan: StudyPlan) -> None:
+    """What enhances in a lesion that was generated is in the segment of its side."""
+    raster = plan.raster()
+    for lesion in plan.truth(2, 0.7).lesions:
+        [segment] = [
+            segment
+            for segment in segments(one)
+            if (segment.kind, segment.side) == (ENHANCING, lesion.side)
+        ]
+        filled = voxels_filled(lesion.points_mm, raster)
+        assert len(filled & voxels_filled(segment.points, raster, least=1)) > 0.7 * len(filled)
 
 
 def assert_solids_marked(screen: Reader, report: Dataset, draft: Draft) -> None:
@@ -214,7 +241,9 @@ def assert_solids_marked(screen: Reader, report: Dataset, draft: Draft) -> None:
         expected = np.asarray(outline_on(lain.voxels[place].on(at)))
         assert np.abs(np.asarray(mark.points) - expected).max() < 1, "in pixels of the image"
     first = next(iter(lain.solids.values()))
-    assert f"{first.measurements[0].value:.2f} ml" in screen.text("Volume")
+    volume = first.measurements[0]
+    written = round(volume.value, volume.decimals)
+    assert f"{written:.2f} ml" in screen.text("Volume"), "OHIF writes two decimals of any number"
     screen.next_region()
     screen.screenshot("report, next region")
     assert screen.image().sop_uid == marks[1].sop_uid, "slices of one series are all reached"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
+from node.config import InferenceSettings, bundled_models_dir
 from node.dicom.header import read_header
 from node.domains.breast_mr.headers import facts_of
 from node.domains.breast_mr.phases import MrPhase, read
@@ -21,18 +23,19 @@ from node.imaging.solid_bits import packed
 from node.imaging.stack import stack_of
 from node.imaging.volume import slices_of, volume_of
 from node.imaging.volume_pictures import volume_picture
+from node.inference import Inference
+from node.manifest.package import load_model
 from node.outputs.case import Draft
 from node.outputs.volume_panels import decisive_places
 from node.result import (
     Code,
     Measurement,
-    PhaseRead,
     Result,
     SliceStack,
     Solid,
     UptakeCurve,
 )
-from node.study import Instance, Laterality, StudyVersion
+from node.study import Instance, Laterality, PhaseRead, StudyVersion
 from node.trial.breast_mr.body import Body
 from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.signal import enhancement
@@ -47,6 +50,7 @@ ENHANCER = replace(
 )
 ABOVE_THRESHOLD = Code("AIENHVOL", "99AINODE", "Enhancing volume above threshold")
 SKIN = Code("AIENHSKIN", "99AINODE", "Enhancement at the chest wall")
+CHEST_WALL = Code("78904004", "SCT", "Chest wall")
 VOLUME = Code("118565006", "SCT", "Volume")
 ML = Code("ml", "UCUM", "milliliter")
 RATIO = Code("AISER", "99AINODE", "Signal enhancement ratio")
@@ -202,6 +206,7 @@ def _solid(
         decisive=() if left_out else tuple(decisive),
         is_left_out=left_out,
         output="enhancement",
+        site=CHEST_WALL if left_out else None,
     )
 
 
@@ -261,6 +266,19 @@ def _instance(dataset: Dataset, path: Path) -> Instance:
         digest="0",
         body_part="BREAST",
     )
+
+
+def answered(plan: StudyPlan, kinds: Sequence[str]) -> tuple[Draft, list[Dataset]]:
+    """Return what the package of the repository says of a study, as a draft, and what is built.
+
+    All of it by the node's pipeline: nothing is by hand.
+    """
+    draft, name = mr_draft(plan), ENHANCER.name
+    model = load_model(name, bundled_models_dir())
+    with Inference(InferenceSettings(threads=1), (model,)) as inference:
+        pipeline = Pipeline(inference, ScoresInMemory(), UTC, tuple(kinds))
+        results, built = analyse(pipeline, Task(draft.version, (model,), frozenset({name})))
+    return replace(draft, results=results), [one.dataset for one in built]
 
 
 def with_volumes(draft: Draft, plan: StudyPlan | None = None) -> Draft:

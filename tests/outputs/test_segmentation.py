@@ -374,6 +374,13 @@ def test_of_boxes_and_outlines_on_an_image_only_outlines_are_segments() -> None:
     assert dataset.SegmentSequence[0].TrackingUID == second
 
 
+def test_images_without_an_outline_are_not_looked_at_there_may_be_thousands() -> None:
+    first = EXAM.results[0].findings[0]
+    of_it = {first.region.sop_uid: EXAM.headers[first.region.sop_uid]}
+    made = replace(with_result(EXAM, findings=(first,)), headers=of_it)
+    assert [source_of(one) for one in segmentation.build(made)] == [first.region.sop_uid]
+
+
 def test_a_refused_view_has_none_and_the_others_keep_theirs() -> None:
     made = built(segmented(draft(refuse={R_MLO: "the view is magnified"})))
     views = {str(EXAM.instance(source_of(dataset)).view) for dataset in made}

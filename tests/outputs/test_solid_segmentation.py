@@ -144,11 +144,27 @@ def colours(segments: Sequence[Dataset]) -> list[tuple[int, ...]]:
 def test_what_a_rule_left_out_is_named_so_and_has_another_colour() -> None:
     *counted, wall = segmentation_of(drafted("three lesions")).SegmentSequence
     assert wall.SegmentLabel == "Chest wall (left out)"
-    assert "AnatomicRegionSequence" not in wall
+    [region] = wall.AnatomicRegionSequence
+    assert region.CodeMeaning == "Chest wall"
     shown = colours([*counted, wall])
     assert len(set(shown)) == 3
     lab = [tuple(hd.color.CIELabColor.from_rgb(*one).value) for one in (*COUNTED, *LEFT_OUT)]
     assert [lab.index(one) for one in shown] == [0, 1, len(COUNTED)]
+
+
+def test_a_segment_lies_in_the_part_of_the_body_that_its_model_names() -> None:
+    draft = drafted("three lesions")
+    *counted, wall = draft.results[0].solids
+    sided = replace(wall, laterality=Laterality.LEFT)
+    for one, sides in ((sided, ["Left"]), (wall, [])):
+        made = segmentation_of(with_result(draft, solids=(*counted, one)))
+        [region] = made.SegmentSequence[-1].AnatomicRegionSequence
+        assert (region.CodeValue, region.CodingSchemeDesignator) == ("78904004", "SCT")
+        modifiers = region.get("AnatomicRegionModifierSequence", [])
+        assert [modifier.CodeMeaning for modifier in modifiers] == sides
+    nowhere = replace(wall, site=None)
+    made = segmentation_of(with_result(draft, solids=(*counted, nowhere)))
+    assert "AnatomicRegionSequence" not in made.SegmentSequence[-1], "it is not known"
 
 
 def test_solids_that_overlap_keep_all_their_voxels() -> None:

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from node.kinds import KINDS
-from node.outputs import summary_page, volume_panels, wording
+from node.manifest import SolidsOutput
+from node.manifest.package import load_model
+from node.outputs import summary_page, volume_legend, volume_panels, wording
+from node.outputs.canvas import Canvas, Ink, width
 from node.outputs.case import Draft
+from node.outputs.marked_view import LEVEL_COLOURS
+from node.outputs.marking import Marked, Pen, Placed, overlap, sign_boxes
 from node.outputs.report_set import to_bytes
 from node.outputs.solid_segmentation import lain_of
-from node.outputs.volume_pages import volume_pages
-from node.outputs.volume_panels import decisive_places, panelled, slice_name, volume_said
-from node.result import PhaseRead, Result, UptakeCurve
-from node.study import Laterality
+from node.outputs.volume_legend import ink_of_solid, sign_of_curve, volume_said
+from node.outputs.volume_pages import CURVE_INKS, volume_pages
+from node.outputs.volume_panels import decisive_places, panelled, slice_name
+from node.result import (
+    Code,
+    Finding,
+    Measurement,
+    Priority,
+    Region,
+    Result,
+    Triage,
+    UptakeCurve,
+)
+from node.study import Laterality, PhaseRead
 from node.trial.breast_mr.body import BODIES, THREE_LESIONS, WITHOUT_LESION
 from node.trial.breast_mr.raster import Orientation
 from node.trial.breast_mr.study import StudyPlan
@@ -96,6 +114,7 @@ def test_the_volume_refers_to_its_segment_and_to_the_decisive_slices(plan: Study
             for item in named(group, "Source image for segmentation")
             for ref in item.ReferencedSOPSequence
         ]
+        assert not solid.is_left_out or len(slices) == 1
         if solid.decisive:
             assert slices == [result.stack.slices[place] for place in solid.decisive]
         assert slices
@@ -150,12 +169,77 @@ def test_without_a_segmentation_the_report_is_whole() -> None:
     assert sides == ["Right", "Left"]
 
 
+def code_of(item: Dataset) -> tuple[str, str]:
+    [code] = item.ConceptCodeSequence
+    return code.CodeValue, code.CodingSchemeDesignator
+
+
+@pytest.mark.parametrize("kinds", [BOTH, ["measurement-report"]], ids=["with SEG", "alone"])
+def test_what_is_not_in_the_breast_is_found_where_its_model_says(kinds: list[str]) -> None:
+    draft = mr_draft(THREE)
+    *counted, wall = draft.results[0].solids
+    solids = (*counted, replace(wall, laterality=Laterality.LEFT))
+    made = report(with_result(draft, solids=solids), kinds)
+    breast, chest_wall = ("76752008", "SCT"), ("78904004", "SCT")
+    found = {
+        (code_of(place), side.ConceptCodeSequence[0].CodeMeaning)
+        for place in named(made, "Finding Site")
+        for side in named(place, "Laterality")
+    }
+    assert found == {(breast, "Right"), (breast, "Left"), (chest_wall, "Left")}
+
+
+@pytest.mark.parametrize("body", [THREE, NONE], ids=["among the derived", "in a text report"])
+def test_a_volume_that_does_not_count_is_told_from_one_that_does_by_its_finding(
+    body: StudyPlan,
+) -> None:
+    """Where no segment is referred to, both are a volume of the same breast."""
+    draft = mr_draft(body)
+    result = draft.results[0]
+    if body is NONE:
+        empty = [replace(one, bits=result.solids[0].bits, decisive=()) for one in result.solids]
+        draft = with_result(draft, solids=tuple(empty))
+    made = report(draft, ["measurement-report"])
+    assert bool(named(made, "Measurement Group")) is (body is THREE)
+    volumes = [item for item in named(made, "Volume") if item.ValueType == "NUM"]
+    findings = [[code_of(one) for one in named(volume, "Finding")] for volume in volumes]
+    assert findings == [[(one.kind.value, one.kind.scheme)] for one in result.solids]
+    assert findings[0] != findings[-1]
+
+
+@pytest.mark.parametrize("plan", [THREE, ENHANCED], ids=["classic", "enhanced"])
+@pytest.mark.parametrize("kinds", [BOTH, ["measurement-report"]], ids=["with SEG", "alone"])
+def test_the_library_lists_the_images_that_are_referred_to_and_no_others(
+    plan: StudyPlan, kinds: list[str]
+) -> None:
+    draft = mr_draft(plan)
+    made = report(draft, kinds)
+    (library,) = named(made, "Image Library")
+
+    def images(tree: Dataset) -> set[str]:
+        found = (i for i in items(tree) if i.ValueType == "IMAGE")
+        uids = {r.ReferencedSOPInstanceUID for i in found for r in i.ReferencedSOPSequence}
+        return uids & draft.headers.keys()
+
+    elsewhere = set().union(*(images(part) for part in made.ContentSequence if part is not library))
+    assert images(library) == elsewhere
+    slices = [slice_ for slice_ in items(library) if slice_.ValueType == "IMAGE"]
+    assert len(slices) == len(elsewhere), "each once"
+    (study,) = made.CurrentRequestedProcedureEvidenceSequence
+    evidence = {
+        one.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for one in series.ReferencedSOPSequence
+    }
+    assert elsewhere | set(draft.results[0].analysed) <= evidence
+
+
 def test_nothing_that_enhances_is_said_in_words_with_the_numbers() -> None:
     draft = mr_draft(NONE, has_left_out=False)
     made = report(draft, BOTH)
     assert made.ConceptNameCodeSequence[0].CodeMeaning == "Diagnostic Imaging Report"
     assert [value(volume) for volume in named(made, "Volume")] == [("0.00", "ml")] * 2
-    lines = [item.TextValue for item in named(made, "Finding")]
+    lines = [item.TextValue for item in named(made, "Finding") if item.ValueType == "TEXT"]
     assert "R breast enhancing volume, Volume: 0.00 ml" in lines
 
 
@@ -244,9 +328,105 @@ def test_the_summary_names_volumes_sides_and_times() -> None:
     together = " ".join(words)
     for solid in mr_draft(THREE).results[0].solids:
         assert wording.quantity(solid.measurements[0]) in together
-        assert wording.solid_label(solid) in together
+        assert solid.label in together
     assert "not counted" in together
     assert "Phase early (post 1)" in together and "after the injection" in together
+
+
+PACKAGE = Path(__file__).parents[2] / "models"
+
+
+def as_of_package(draft: Draft, *, copies: int = 1) -> Draft:
+    """Return the draft with a solid of each side for all parts of the package, left out first."""
+    output, *_ = load_model("breast-mr-enhancement", PACKAGE).manifest.outputs
+    assert isinstance(output, SolidsOutput)
+    parts = [one for one in output.parts if one.of is None] * copies
+    of_it = [one for one in output.parts if one.of is not None]
+    right, left, wall = draft.results[0].solids
+    solids = []
+    for part in sorted(parts, key=lambda one: not one.left_out):
+        for side, like in ((Laterality.RIGHT, right), (Laterality.LEFT, left)):
+            of = [] if part.left_out else of_it
+            numbers = [(part, 1234.5), *((one, 411.5) for one in of)]
+            made = replace(
+                like,
+                label=f"{side} breast {part.label}",
+                laterality=side,
+                measurements=tuple(
+                    Measurement(one.volume.as_code(), ml, like.measurements[0].unit, 1)
+                    for one, ml in numbers
+                ),
+                of_it=tuple(one.label for one in of),
+                is_left_out=part.left_out,
+                bits=wall.bits if part.left_out else like.bits,
+            )
+            solids.append(made)
+    return with_result(draft, solids=tuple(solids))
+
+
+def test_the_legend_says_volumes_alone_and_what_counts_first() -> None:
+    result = as_of_package(mr_draft(THREE)).results[0]
+    made, more = volume_legend.entries(result, 14)
+    assert more == 0 and len(made) == 8
+    assert [(one.sign, one.label, one.said) for one in made[:2]] == [
+        ("7", "R breast enhancing volume above threshold", "1234.5 ml"),
+        ("8", "L breast enhancing volume above threshold", "1234.5 ml"),
+    ]
+    assert {one.said for one in made[2:]} == {"1234.5 ml, not counted"}
+
+
+def test_a_legend_without_room_says_how_many_are_not_in_it() -> None:
+    result = as_of_package(mr_draft(THREE), copies=2).results[0]
+    made, more = volume_legend.entries(result, 14)
+    assert (len(made), more) == (13, 3)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_the_legend_stays_within_its_place_and_no_name_meets_a_number(copies: int) -> None:
+    result = as_of_package(mr_draft(THREE), copies=copies).results[0]
+    canvas = Canvas(summary_page.PAGE)
+    box = (64, 900, 1984, 900 + volume_legend.legend_height(result))
+    volume_legend.draw_legend(canvas, result, box)
+    lit = np.asarray(canvas.pixels().max(axis=2) > 0)
+    outside = lit.copy()
+    outside[box[1] - 4 : box[3] + 4, box[0] - 4 : box[2] + 4] = False
+    assert lit.any() and not outside.any()
+    middle = (box[0] + box[2]) // 2
+    assert not lit[:, middle - 20 : middle + 20].any(), "columns do not meet"
+    longest = max(volume_legend.entries(result, 14)[0], key=lambda one: len(one.label))
+    room = (1920 - 48) // 2 - round(2.7 * 28) - 60
+    # A long name is written smaller, down to 20; what is longer still is cut.
+    assert width(longest.label, 20) + 28 + width(longest.said, 28) <= room, "nothing is cut"
+
+
+def test_what_a_volume_is_made_of_stands_on_the_summary_and_in_the_text() -> None:
+    draft = as_of_package(mr_draft(THREE))
+    words = column(draft)
+    of_it = "washout 411.5, plateau 411.5, persistent 411.5 ml"
+    assert words.count(of_it) == 2
+    solid = draft.results[0].solids[-1]
+    assert wording.measured_solid(solid) == (
+        f"L breast enhancing volume above threshold, Volume: 1234.5 ml ({of_it})"
+    )
+    assert wording.of_solid(replace(solid, of_it=())).startswith(
+        "Of it washout (BI-RADS delayed phase) 411"
+    )
+
+
+def test_no_sign_lies_on_a_letter_or_on_the_scale_bar() -> None:
+    """A sign beside a mark at the lower edge goes where nothing else is written."""
+    letter = (480, 940, 530, 1000)
+    mark = Marked(
+        Finding("x", Code("x", "99T", "x"), None, Region("", ((47, 94), (48, 94), (48, 95)))),
+        "8",
+        0,
+    )
+    beside = Placed((0, 0, 1000, 1000), (10, 10))
+    (before,) = sign_boxes(Canvas((1000, 1000)), [mark], beside, (Pen(2.4, 1, 30), 0))
+    kept_free = replace(beside, kept_free=(letter, before or letter))
+    (after,) = sign_boxes(Canvas((1000, 1000)), [mark], kept_free, (Pen(2.4, 1, 30), 0))
+    assert before is not None and after is not None
+    assert not overlap(after, letter) and not overlap(after, before)
 
 
 def test_solids_in_turn_are_shown_those_first_that_say_most() -> None:
@@ -294,9 +474,9 @@ def test_slices_stand_so_that_they_are_largest() -> None:
 def test_what_was_left_out_differs_in_colour_and_rhythm_and_is_said_not_to_count() -> None:
     result: Result = mr_draft(THREE).results[0]
     *counted, wall = result.solids
-    inks = {volume_panels.ink_of_solid(solid) for solid in counted}
+    inks = {volume_legend.ink_of_solid(solid) for solid in counted}
     assert len(inks) == 1
-    ink = volume_panels.ink_of_solid(wall)
+    ink = volume_legend.ink_of_solid(wall)
     assert ink.colour != next(iter(inks)).colour and ink.dashes
     assert volume_said(wall).endswith("ml, not counted")
 
@@ -321,6 +501,53 @@ def test_the_lesion_of_a_side_is_drawn_on_that_side_of_the_picture() -> None:
         assert columns.min() > pixels.shape[1] // 2
 
 
+def page_of_curves(draft: Draft) -> NDArray[np.int_]:
+    (page,) = [p for p in volume_pages(draft, draft.results[0]) if "over time" in p.what]
+    return page.draw().astype(int)
+
+
+def inked(pixels: NDArray[np.int_], ink: Ink) -> NDArray[np.bool_]:
+    near: NDArray[np.bool_] = (np.abs(pixels - np.array(ink.colour)) < 12).all(axis=2)
+    return near
+
+
+def test_a_curve_begins_at_nothing_in_the_middle_of_the_phase_before_contrast() -> None:
+    """Else nobody sees how steeply it rises."""
+    draft = mr_draft(THREE)
+    result = draft.results[0]
+    ink = CURVE_INKS[0]
+    with_pre = page_of_curves(with_result(draft, curves=result.curves[:1]))
+    pre = next(one for one in result.phases if one.role == "pre")
+    unknown = replace(pre, middle_s=None)
+    phases = tuple(unknown if one is pre else one for one in result.phases)
+    without = page_of_curves(with_result(draft, curves=result.curves[:1], phases=phases))
+    assert pre.middle_s is not None and pre.middle_s < 0
+    chart = slice(summary_page.TOP + 90, -400), slice(summary_page.MARGIN + 150, None)
+    first, second = (
+        np.nonzero(inked(one[chart], ink).any(axis=0))[0] for one in (with_pre, without)
+    )
+    assert np.ptp(first) > np.ptp(second) + 100, "the way up is drawn, if it is known when it began"
+
+
+def test_a_curve_bears_the_sign_and_the_colour_of_its_solid() -> None:
+    draft = mr_draft(THREE)
+    result = draft.results[0]
+    first, second, _ = result.solids
+    signs = [(first.label, "1"), (second.label, "2")]
+    assert [(one.label, sign_of_curve(result, one)) for one in result.curves] == signs
+    assert CURVE_INKS[0].colour == ink_of_solid(first).colour
+    other = replace(result.curves[0], label="Exam something else")
+    assert sign_of_curve(result, other) == "", "a curve of no solid"
+    alone = replace(result, solids=(first,))
+    assert sign_of_curve(alone, result.curves[0]) == "", "what is alone has no sign anywhere"
+    line = round(28 * 1.45)
+    legend = page_of_curves(draft)[summary_page.BOTTOM - 16 - 2 * line : summary_page.BOTTOM]
+    signs_at = legend[:, summary_page.MARGIN + 78 : summary_page.MARGIN + 100]
+    for number in (0, 1):
+        row = signs_at[number * line : (number + 1) * line]
+        assert inked(row, ink_of_solid(first)).any(), "in the colour of the slices"
+
+
 def test_curves_of_any_times_and_heights_are_drawn() -> None:
     draft = mr_draft(THREE)
     for points in (
@@ -333,3 +560,32 @@ def test_curves_of_any_times_and_heights_are_drawn() -> None:
         told = with_result(draft, curves=(curve, curve, curve, curve, curve))
         (page,) = volume_pages(told, told.results[0])
         assert page.draw().std() > 5
+
+
+def test_every_page_of_a_volume_shows_the_level_and_nothing_in_its_head_overlaps() -> None:
+    result = mr_draft(THREE).results[0]
+    triage = Triage(Priority.URGENT, "at or above the operating point high")
+    levelled = with_volumes(mr_draft(THREE), THREE)
+    levelled = replace(levelled, results=(replace(result, triage=triage),))
+    levelled = replace(levelled, decided_by=levelled.results[0])
+    orange = np.array(LEVEL_COLOURS[Priority.URGENT])
+
+    def has_level(page: NDArray[np.uint8]) -> bool:
+        return bool((page[: summary_page.TOP] == orange).all(axis=2).any())
+
+    pages = list(volume_pages(levelled, levelled.results[0]))
+    assert len(pages) == 3 and all(has_level(page.draw()) for page in pages)
+    plain = with_volumes(mr_draft(THREE), THREE)
+    assert not any(has_level(page.draw()) for page in volume_pages(plain, plain.results[0]))
+
+
+def test_what_a_page_shows_leaves_room_for_the_version_that_it_replaces() -> None:
+    draft = mr_draft(THREE)
+    version = replace(draft.version, number=12, replaces=datetime(2026, 1, 9, 8, 30, tzinfo=UTC))
+    later = replace(draft, version=version)
+    said = wording.version(later)
+    when = f"AI analysis of {wording.moment(later)}"
+    end = summary_page.MARGIN + width(when, 34) + 48 + width(said, 34)
+    band = summary_page.framed(later, summary_page.PROJECTED).pixels()[150:200]
+    assert not band[:, end + 8 : end + 40].any(), "a gap between the two"
+    assert band[:, end + 40 :].any()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from node.training.card_words import how_points_count, what_it_is
+from node.training.card_words import how_points_count, sides_compared, what_it_is
+from node.training.recipe import Recipe
 from training.recipes import recipe_of
 
 FEATURES = {"features": [{"after": "block 4"}, {"after": "top"}]}
@@ -68,3 +69,13 @@ def test_of_what_points_are_is_told() -> None:
     assert "affected breasts by themselves" in how_points_count("image")
     assert how_points_count("breast") == how_points_count("image")
     assert how_points_count("exam").endswith("affected exams.")
+
+
+def test_of_breast_mr_slices_are_told_and_that_both_breasts_reach_the_score() -> None:
+    words = {"name": "mri", "title": "MRI", "input": {"modality": "MR"}}
+    recipe = Recipe.model_validate(words)
+    text = " ".join(what_it_is(recipe).split())
+    assert "gives each of 32 slices of a breast MRI a score (early)" in text
+    assert "nobody said which slice" in text
+    assert "show both breasts" in sides_compared(recipe)
+    assert sides_compared(recipe_of()) == "it does not compare left and right"

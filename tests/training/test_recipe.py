@@ -132,8 +132,9 @@ def test_what_is_written_says_what_was_meant(recipe: Recipe) -> None:
             "pixels: expected operations that end in an image, not a vector",
         ),
         (
-            '[input]\nmodality = "MR"\nbody_parts = ["BREAST"]\nsop_classes = ["1.2"]\n',
-            'input.modality: expected "MG": training is of mammograms, found "MR"',
+            '[input]\nmodality = "CT"\nbody_parts = ["BREAST"]\nsop_classes = ["1.2"]\n',
+            'input.modality: expected "MG" or "MR": training is of mammograms and breast MRI, '
+            'found "CT"',
         ),
         (
             '[network]\ntrunk = "inception-v3"\nfrozen = "mixed-7"\n',
@@ -370,3 +371,78 @@ def test_images_are_read_as_those_of_the_package_will_be() -> None:
     assert manifest.operations == recipe.operations
     assert manifest.input == recipe.input
     assert manifest.image_shape == (1, 640, 384)
+
+
+# Breast MRI
+
+OF_MR = HEAD + '[input]\nmodality = "MR"\n'
+
+
+def test_of_breast_mr_the_modality_is_enough(tmp_path: Path) -> None:
+    recipe = read(tmp_path, OF_MR)
+    assert recipe.is_of_phases
+    assert recipe.about == "exam"
+    assert recipe.roles == ()
+    assert recipe.channels == ("early",)
+    assert recipe.augmentation.rotation_degrees == 0
+    manifest = reading_manifest(recipe)
+    assert (manifest.domain, manifest.image_batch) == ("breast_mr", 32)
+    assert manifest.image_shape == (1, 128, 224)
+    assert manifest.unit.roles == ("pre", "early")
+    text = recipe_text(recipe)
+    assert read(tmp_path, text) == recipe
+    assert recipe_text(read(tmp_path, text)) == text
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('about = "breast"\n', 'about: expected "exam": a breast MRI shows both breasts'),
+        ('channels = ["late"]\n', 'channels: "late" is none of the roles of [unit]'),
+        ('channels = ["pre", "early"]\n', "expected 1 or 3 channels in all"),
+        (
+            '[unit]\nof = "exam"\nroles = ["pre", "each post"]\n',
+            '"each post" gives many scores of a study',
+        ),
+        (
+            'channels = ["post 1"]\n[unit]\nof = "exam"\nroles = ["pre", "post 1", "post 2"]\n',
+            '"post 2" is read, and no channel',
+        ),
+        (
+            '[[pixels]]\nop = "grey"\nvalues = "voi"\nscale = "range of voi"\n[[pixels]]\n'
+            'op = "resize"\nheight = 96\nwidth = 96\nfit = "stretch"\nfilter = "bilinear"\n'
+            "antialias = true\n",
+            'expected op = "signal" first',
+        ),
+        ('[regression]\n[[regression.features]]\nafter = "top"\n', "is of mammograms"),
+    ],
+)
+def test_what_cannot_be_learnt_of_breast_mr_is_told(tmp_path: Path, more: str, words: str) -> None:
+    text = HEAD + more + OF_MR.removeprefix(HEAD)
+    assert words in problems(tmp_path, text)
+
+
+def test_words_of_phases_are_no_words_of_mammograms(tmp_path: Path) -> None:
+    assert "channels: is of breast MRI" in problems(tmp_path, f'{HEAD}channels = ["early"]\n')
+
+
+def test_enhancement_without_an_upper_end_is_no_image_for_a_trunk(tmp_path: Path) -> None:
+    volumes = """
+[[pixels]]
+op = "signal"
+[[pixels]]
+op = "orient"
+axes = "HPL"
+[[pixels]]
+op = "size"
+slices = 24
+rows = 80
+columns = 112
+[[pixels]]
+op = "relative enhancement"
+least = 0.1
+"""
+    mip = '[[pixels]]\nop = "mip"\nalong = "slices"\n'
+    scaled = '[[pixels]]\nop = "percentiles"\nlow = 1\nhigh = 99\nof = "each"\n'
+    assert "expected numbers from 0 to 1" in problems(tmp_path, OF_MR + volumes + mip)
+    assert read(tmp_path, OF_MR + volumes + scaled + mip).operations

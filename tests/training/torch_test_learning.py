@@ -23,10 +23,11 @@ from node.training.learning import (
     check_step_0,
     require_overfitting,
     train_network,
+    units_by_heart,
 )
 from node.training.networks import LearningNetwork, begun_network
 from node.training.recipe import Recipe
-from node.training.units import units_of
+from node.training.units import LearningUnit, units_of
 from training.planted import Planted, area_under_curve, planted, small_recipe
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
@@ -219,6 +220,20 @@ def test_what_can_be_learnt_by_heart_says_nothing_of_other_images(
             require_overfitting(others, lambda: begun_network(frozen, 1), tmp_path)
     require_overfitting(lessons, begin, tmp_path)
     assert len(begun) == 1, "it is remembered beside others"
+
+
+@pytest.mark.parametrize(("slices", "units"), [(1, 64), (4, 64), (32, 8), (300, 2)])
+def test_of_studies_of_many_slices_fewer_are_learnt_by_heart(slices: int, units: int) -> None:
+    images = tuple(range(slices))
+    studies = [
+        LearningUnit(str(number), str(number), images, (images,), float(number % 2), {})
+        for number in range(100)
+    ]
+
+    few = units_by_heart(studies)
+
+    assert len(few) == units
+    assert sum(unit.label for unit in few) == units / 2
 
 
 @pytest.mark.parametrize("women", [2, 6])

@@ -113,6 +113,20 @@ def test_a_breast_is_the_mean_of_its_projections_and_an_exam_its_highest_breast(
     assert exam.item() == pytest.approx(4.0, abs=1e-4)
 
 
+def test_a_study_of_many_slices_does_not_begin_as_ill_and_one_that_stands_out_counts() -> None:
+    slices, studies, views = range(40), [0] * 32 + [1] * 8, [""] * 40
+    combining = Combining(slices, views, studies, averaged=True)
+    logits = torch.zeros(40, 1)
+
+    nothing_is_known = combining(logits)
+    logits[3] = 12
+    one_stands_out = combining(logits)
+
+    assert torch.allclose(nothing_is_known, torch.zeros(2, 1), atol=1e-6)
+    assert one_stands_out[0].item() == pytest.approx(12 - np.log(32), abs=0.01)
+    assert one_stands_out[1].item() == pytest.approx(0, abs=1e-6)
+
+
 def test_a_network_of_roles_says_what_its_images_come_to() -> None:
     network, images = knowing(), torch.from_numpy(wide(2))
     blank = torch.zeros_like(images[:1])

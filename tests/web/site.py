@@ -34,7 +34,7 @@ from node.ledger import (
 )
 from node.outputs.case import Draft
 from node.outputs.report_set import build_report_set, to_bytes
-from node.result import Priority
+from node.result import Priority, SliceStack, Solid
 from node.store import Store
 from node.study import View
 from node.trial import phantom
@@ -149,6 +149,7 @@ class Site:
         change: Callable[[Dataset], object] | None = None,
         is_demonstration: bool = False,
         has_marks: bool = False,
+        solids: tuple[Solid, ...] = (),
     ) -> str:
         """Take an exam the whole way; return its Study Instance UID.
 
@@ -162,6 +163,9 @@ class Site:
         if has_marks:
             measured = self._draft(number, None, views, refuse, technique, change)
             draft = replace(draft, results=(*draft.results, *measured.results))
+        if solids:
+            stack = SliceStack(((draft.version.instances[0].sop_uid, None),), 1, 1)
+            draft = drafts.with_result(draft, solids=solids, stack=stack)
         study_uid = self.arrived(number, who=who, views=draft.version.instances)
         job = self._closed(study_uid, draft, len(views))
         self.desk.begin(job)

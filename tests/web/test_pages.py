@@ -21,6 +21,7 @@ from pydicom import Dataset, dcmread
 from told_rows import told
 
 from node.config import ChosenModel, HL7Settings
+from node.imaging.solid_bits import packed
 from node.ledger import (
     TOLD_NOTHING,
     Alarming,
@@ -37,8 +38,9 @@ from node.ledger import (
 from node.ledger.nodes import Ill
 from node.ledger.rows import add_note
 from node.outputs.wording import intended_use, standing_line
-from node.result import Priority
+from node.result import Code, Measurement, Priority, Solid
 from node.store import Store
+from node.study import Laterality
 from node.trial import phantom
 from node.web.showing import duration, one_line, person_name, size
 
@@ -844,3 +846,39 @@ def test_the_system_says_what_each_destination_is(site: Site) -> None:
     assert "Peers and destinations" in said
     assert "ris HL7, is told of levels none nothing" in said, "it never comes to us"
     assert "pacs receives never none" in said
+
+
+def test_volumes_stand_in_what_models_say_what_counts_first_and_what_does_not_as_such(
+    site: Site,
+) -> None:
+    ml, volume = Code("ml", "UCUM", "milliliter"), Code("118565006", "SCT", "Volume")
+    washout = Code("WASHOUT-ML", "99T", "Of it washout")
+    counted = Solid(
+        "L breast enhancing volume",
+        Code("ENHANCING", "99T", "Enhancing volume"),
+        Laterality.LEFT,
+        (Measurement(volume, 2.54, ml), Measurement(washout, 0.8, ml)),
+        bits=packed(np.zeros((1, 1, 1), bool)),
+        of_it=("washout",),
+    )
+    wall = replace(
+        counted,
+        label="L chest wall",
+        measurements=(Measurement(volume, 58.128, ml),),
+        is_left_out=True,
+    )
+    study_uid = site.exam(1, solids=(wall, counted))
+    with site.visited() as visitor:
+        shown = visitor.get(f"/studies/{study_uid}").partition("What models say")[2]
+    rows = [
+        tuple(re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL))
+        for row in re.findall(r"<tr role=\"row\">(.*?)</tr>", shown.partition("</table>")[0])
+    ]
+    volumes = [row for row in rows if row[2].endswith(" ml")]
+    assert volumes == [
+        ("L breast enhancing volume", "Volume", "2.5 ml"),
+        ("L breast enhancing volume", "Of it washout", "0.8 ml"),
+        ("L chest wall (left out)", "Volume", "58.1 ml"),
+    ]
+    assert rows[1] == volumes[0], "what counts stands first"
+    assert rows[-1] == volumes[2], "and what does not last"

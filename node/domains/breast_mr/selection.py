@@ -10,18 +10,20 @@ from functools import cache
 from pydicom import Dataset
 
 from node.domains.breast_mr.headers import facts_of
-from node.domains.breast_mr.phases import Reading
+from node.domains.breast_mr.phases import PRE, MrPhase, Reading
 from node.domains.breast_mr.phases import read as read_phases
+from node.domains.breast_mr.roles import ChosenPhases, chosen_phases
 from node.domains.domain import Selection
 from node.domains.naming import class_words, image_name
+from node.errors import StudyError
 from node.imaging.planes import SLICED, planes_of
 from node.imaging.stack import Stack, stack_of
 from node.manifest import Input, ManifestUnit
 from node.result import Refusal
-from node.study import IMAGE, Frame, Instance, Unit
+from node.study import IMAGE, Frame, Instance, PhaseRead, Unit
 
 _MODALITY = "MR"
-_EXAM = "Exam"
+EXAM_NAME = "Exam"
 """What a result calls what was read."""
 
 
@@ -43,7 +45,9 @@ def units(
             others[one.sop_class].append(one.sop_uid)
     refused = (
         Refusal(
-            uids[0], _EXAM, f"{_counted(uids)} {class_words(of)}, which this model does not read"
+            uids[0],
+            EXAM_NAME,
+            f"{_counted(uids)} {class_words(of)}, which this model does not read",
         )
         for of, uids in others.items()
     )
@@ -65,9 +69,9 @@ def grouped(
     instances: Sequence[Instance],
     headers: Mapping[str, Dataset],
 ) -> Selection:
-    """Make one unit of the phases that are wanted, each a volume; or refuse it with the reason.
+    """Make units of the phases that are wanted, each a volume; or refuse them with the reason.
 
-    Where there is one, what is of classes that are not read is like all that is no phase: passed
+    Where there are some, what is of classes that are not read is like all that is no phase: passed
     over without a word.
     """
     of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
@@ -76,34 +80,69 @@ def grouped(
         (fact for uid in of_uid for fact in facts_of(headers[uid])),
         (fact for uid in others for fact in facts_of(headers[uid])),
     )
-    if why := reading.refusal or _why_not_read(reading, wanted):
-        refused = [Refusal(uid, _EXAM, why) for uid in _first_of(reading, of_uid)]
+    try:
+        if reading.refusal:
+            raise StudyError(reading.refusal)
+        chosen = chosen_phases(reading, wanted)
+    except StudyError as error:
+        refused = [Refusal(uid, EXAM_NAME, str(error)) for uid in _first_of(reading, of_uid)]
         return Selection((), (*selection.refused, *refused))
     planes = cache(lambda uid: planes_of(headers[uid]))  # an object of many frames is asked once
     stacks = {
         phase.name: stack_of([planes(uid)[(number or 1) - 1] for uid, number in phase.images])
         for phase in reading.phases
-        if phase.name in wanted.roles
     }
-    in_order = {role: stacks[role] for role in wanted.roles if role in stacks}
-    volumes = {
-        role: tuple(Frame(of_uid[plane.sop_uid], plane.frame) for plane in stack.planes)
-        for role, stack in in_order.items()
-    }
-    doubts = (*reading.doubts, *_of_stacks(in_order.values()), *_of_images(selection, volumes))
-    unit = Unit({}, _EXAM, volumes=volumes, doubts=tuple(dict.fromkeys(doubts)))
-    refused = [one for one in selection.refused if one.what != _EXAM]
-    return replace(selection, units=(unit,), refused=tuple(refused))
+    units_of = (_unit(one, reading, selection, stacks) for one in chosen)
+    refused = [one for one in selection.refused if one.what != EXAM_NAME]
+    return replace(selection, units=tuple(units_of), refused=tuple(refused))
 
 
-def _why_not_read(reading: Reading, wanted: ManifestUnit) -> str:
-    if reading.uncertain and wanted.missing == "refuse":
-        return f"it is not known which phase is missing: {reading.uncertain}"
-    there = [phase.name for phase in reading.phases]
-    missing = [role for role in wanted.roles if role not in there]
-    if not missing or (wanted.missing == "blank" and len(missing) < len(wanted.roles)):
+def _unit(
+    chosen: ChosenPhases,
+    reading: Reading,
+    selection: Selection,
+    stacks: Mapping[str, Stack],
+) -> Unit:
+    """Return what is read at once: slices of each phase in the order of space, and its time."""
+    of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
+    posts = {phase.name: phase for phase in reading.phases if phase.name != PRE}
+    volumes, followed = (
+        {
+            role: tuple(
+                Frame(of_uid[plane.sop_uid], plane.frame) for plane in stacks[phase.name].planes
+            )
+            for role, phase in cast.items()
+        }
+        for cast in (chosen.cast, posts)
+    )
+    phases, followed_phases = (
+        tuple(
+            PhaseRead(role, one.name, len(one.images), one.middle_s, _rests_on(one, reading))
+            for role, one in cast.items()
+        )
+        for cast in (chosen.cast, posts)
+    )
+    of_stacks = _of_stacks([stacks[phase.name] for phase in chosen.cast.values()])
+    of_images = _of_images(selection, volumes)
+    doubts = dict.fromkeys((*reading.doubts, *chosen.lacking, *of_stacks, *of_images))
+    name = f"{EXAM_NAME} {chosen.name}" if chosen.name else EXAM_NAME
+    return Unit(
+        {},
+        name,
+        volumes=volumes,
+        phases=phases,
+        doubts=tuple(doubts),
+        followed=followed,
+        followed_phases=followed_phases,
+    )
+
+
+def _rests_on(phase: MrPhase, reading: Reading) -> str:
+    """Return what the time of a phase rests on; "" if it has none."""
+    if phase.middle_s is None:
         return ""
-    return f"this model does not read it without {', '.join(missing)}; there: {', '.join(there)}"
+    lasts = f", length by {phase.lasts_by}" if phase.lasts_by else ""
+    return f"injection by {reading.injected_by}, start by {reading.ordered_by}{lasts}"
 
 
 def _first_of(reading: Reading, of_uid: Mapping[str, Instance]) -> tuple[str, ...]:

@@ -266,6 +266,11 @@ def in_short(phases: Sequence[str]) -> str:
     return ", ".join(said)
 
 
+def phases_in_brief(told: ToldStudy) -> str:
+    """Return how many phases a study has, for a line about all its images: "6 phases"."""
+    return counted(len(told.phases), "phase") if told.phases else "no phases read"
+
+
 def _phases_in_words(told: ToldStudy) -> str:
     """Return how many phases there are, and what orders them."""
     names = [one.name for one in told.phases]

@@ -19,8 +19,8 @@ from node.trial.breast_mr.raster import Raster
 _PARTS = 2
 """Into how many each edge of a voxel is cut."""
 _GLANDS = (Tissue.GLAND_1, Tissue.GLAND_2, Tissue.GLAND_3, Tissue.GLAND_4)
-_NOISE = 7.0
-"""Standard deviation; gland before the injection is 200 or more."""
+NOISE = 7.0
+"""Standard deviation; gland before the injection is 200 or more, in front of the chest."""
 
 
 class Weighting(Enum):
@@ -70,8 +70,8 @@ def enhancement(body: Body, seconds: float) -> NDArray[np.float64]:
 class Scanner:
     """One body on one raster: makes images of it, and paints it only when it has moved."""
 
-    def __init__(self, body: Body, raster: Raster, name: str) -> None:
-        self._body, self._raster, self._name = body, raster, name
+    def __init__(self, body: Body, raster: Raster, name: str, noise: float = NOISE) -> None:
+        self._body, self._raster, self._name, self._noise = body, raster, name, noise
         self._painted: dict[Body, NDArray[np.uint8]] = {}
         self._gain = self._coil()
 
@@ -119,7 +119,7 @@ class Scanner:
         """Return the magnitude of a signal with noise in both parts (Rice's distribution)."""
         digest = hashlib.sha256(f"{self._name} {what}".encode()).digest()
         random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        real = random.standard_normal(clean.shape, np.float32) * np.float32(_NOISE) + clean
-        imaginary = random.standard_normal(clean.shape, np.float32) * np.float32(_NOISE)
+        real = random.standard_normal(clean.shape, np.float32) * np.float32(self._noise) + clean
+        imaginary = random.standard_normal(clean.shape, np.float32) * np.float32(self._noise)
         magnitude: NDArray[np.float32] = np.sqrt(real**2 + imaginary**2)
         return magnitude

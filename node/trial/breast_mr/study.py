@@ -28,7 +28,7 @@ from node.trial.breast_mr.headers import (
 from node.trial.breast_mr.multiframe import multiframe
 from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.raster import MIDDLE_MM, Orientation, Raster, raster
-from node.trial.breast_mr.signal import Scanner, Weighting
+from node.trial.breast_mr.signal import NOISE, Scanner, Weighting
 from node.trial.breast_mr.styles import STANDARD, Arrangement, Family, Style, Vendor
 from node.trial.breast_mr.truth import TrueEnhancement, true_enhancement
 from node.trial.phantom import Patient
@@ -54,6 +54,8 @@ class StudyPlan:
     """The first pixel is in the opposite corner."""
     schedule: PhaseTimes = _SCHEDULE
     fat_suppressed: bool = True
+    noise: float = NOISE
+    """Standard deviation in the dynamic series, where gland before contrast is 200 or more."""
     beside: bool = True
     """Localiser, T2, diffusion, ADC, subtraction and projections are there, too."""
     fault: Fault | None = None
@@ -93,7 +95,7 @@ class StudyPlan:
 def breast_mr(study: str, plan: StudyPlan = StudyPlan()) -> list[Dataset]:
     """Return all objects of a study in the order they were made; all UIDs follow from `study`."""
     exam = plan.exam(study)
-    scanner = Scanner(plan.body, plan.raster(), study)
+    scanner = Scanner(plan.body, plan.raster(), study, plan.noise)
     shots = list(_shots(plan, scanner))
     made: list[Dataset] = []
     if plan.beside:
@@ -112,7 +114,7 @@ def breast_mr(study: str, plan: StudyPlan = StudyPlan()) -> list[Dataset]:
 
 def _retake(plan: StudyPlan, study: str, shot: Shot, other: Raster) -> Shot:
     """Take a phase again on another raster."""
-    image = Scanner(plan.body, other, study).image(
+    image = Scanner(plan.body, other, study, plan.noise).image(
         plan.weighting(), phase=shot.phase, seconds=plan.schedule.middle_s(shot.phase)
     )
     return replace(shot, raster=other, values=image)
