@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,12 +157,18 @@ class Modality:
         self.exams.append(exam)
         return exam
 
-    def send(self) -> bool:
-        """Try once to send what is not yet acknowledged; say whether nothing is left."""
+    def send(self, *, at_once: bool = False) -> bool:
+        """Try once to send what is not yet acknowledged; say whether nothing is left.
+
+        `at_once`: each object of a study over an association of its own.
+        """
         for exam in self.exams:
-            left = [uid for uid in exam.files if uid not in self.acknowledged]
-            if left:
-                self._send([(uid, exam.files[uid]) for uid in left])
+            left = [(uid, exam.files[uid]) for uid in exam.files if uid not in self.acknowledged]
+            if left and at_once:
+                with ThreadPoolExecutor(len(left)) as senders:
+                    list(senders.map(lambda one: self._send([one]), left))
+            elif left:
+                self._send(left)
         return all(exam.files.keys() <= self.acknowledged for exam in self.exams)
 
     def insist(self) -> None:

@@ -21,9 +21,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal
 
-from .programs import Node
+from .programs import Node, wait_for
 
 _LEDGER = "node.ledger:"
+
+OBJECTS = 4
+"""Of a study that is sent."""
 
 When = Literal["before", "inside", "after"]
 
@@ -50,6 +53,8 @@ class Point:
     """Dies a second time, with the study of the point before."""
     is_at_stop: bool = False
     """The node is told to stop once it has acknowledged the study."""
+    comes_at_once: bool = False
+    """All objects of the study come at once, over an association each, and share a commit."""
 
     @property
     def is_write(self) -> bool:
@@ -82,6 +87,7 @@ _LAUNCH = "node.flow.engine:DBOS.launch"
 _DELIVER = "node.flow.workflow:Workflow.deliver"
 _ASK = "pynetdicom.association:Association.send_n_action"
 _AT_STOP: dict[str, Any] = {"is_of_study": False, "is_at_stop": True}
+_AT_ONCE: dict[str, Any] = {"comes_at_once": True}
 _STORE = "pynetdicom.association:Association.send_c_store"
 
 POINTS: tuple[Point, ...] = (
@@ -89,6 +95,13 @@ POINTS: tuple[Point, ...] = (
     *_call("start", "the queue's tables are made", _LAUNCH, is_of_study=False),
     *_write("start", "the process is entered", _LEDGER + "Nodes.register_node", is_of_study=False),
     # 1
+    *_call(
+        "receive",
+        "the next part of an object is written",
+        "node.receive.arriving:Arriving.take",
+        is_of_study=False,
+        nth=2,
+    ),
     Point(
         "receive", "the object's bytes are fsynced", "before", "node.store:_fsync", within=_PLACE
     ),
@@ -101,6 +114,8 @@ POINTS: tuple[Point, ...] = (
         is_of_study=False,
     ),
     *_write("receive", "the third object's row", _LEDGER + "Receiving.record_instance", nth=3),
+    Point("receive", "the folder of all four is fsynced", "before", _MAKE_SURE, **_AT_ONCE),
+    *_write("receive", "the rows of all four", _LEDGER + "Receiving.record_together", **_AT_ONCE),
     *_call("receive", "Success is sent", "pynetdicom.transport:AssociationSocket.send"),
     *_write(
         "receive",
@@ -169,6 +184,8 @@ class _Killer:
         point = self._fate.point
         if point.within:
             _wrap(point.within, self._naming)
+        if point.comes_at_once:
+            _wrap("node.receive.together:Together._lead", self._once_all_wait)
         _wrap(point.target, self._target)
         if point.when == "inside":
             from sqlalchemy import Engine, event
@@ -183,6 +200,15 @@ class _Killer:
                 return call(*args, **kwargs)
             finally:
                 self._here.is_named = False
+
+        return wrapped
+
+    def _once_all_wait(self, lead: Callable[[Any], None]) -> Callable[[Any], None]:
+        @wraps(lead)
+        def wrapped(together: Any) -> None:
+            if self._names_the_study([one.instance for one in together._waiting]):
+                wait_for("all to wait", lambda: len(together._waiting) == OBJECTS)
+            lead(together)
 
         return wrapped
 

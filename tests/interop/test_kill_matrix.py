@@ -156,7 +156,7 @@ class Stage:
             self.met[point].append(exam)
         if exam not in self.modality.exams:
             self.modality.exams.append(exam)
-        if not self.modality.send() and point.is_at_stop:
+        if not self.modality.send(at_once=point.comes_at_once) and point.is_at_stop:
             self.modality.insist()
         if point.is_at_stop:
             self.node.tell(signal.SIGTERM)
