@@ -11,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from node.errors import ConfigError
+from node.ledger.fixed import execute
 
 _WAIT_S = 5
 """For a connection, a lock or a turn: peers give up after 30 s, so they must hear no before."""
@@ -79,7 +80,7 @@ def open_ledger_pool(url: str) -> sa.Engine:
     """Open the ledger's own connections."""
     if url.startswith("postgresql:"):
         return open_server_pool(url, _SESSION, pool_size=15)
-    engine = sa.create_engine(url, hide_parameters=True)
+    engine = sa.create_engine(url, hide_parameters=True, pool_use_lifo=True)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -155,4 +156,4 @@ def _use_wal(connection: DBAPIConnection) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     is_write = connection.get_execution_options().get("is_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+    execute(connection, "BEGIN IMMEDIATE" if is_write else "BEGIN")

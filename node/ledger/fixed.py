@@ -1,7 +1,7 @@
 """Statements that are composed and compiled once for each kind of database.
 
 For each object that comes there is no time to do it anew: it takes ten times as long as what the
-database does then.
+database does then. Nor is there for a result of SQLAlchemy's: the driver is asked itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import result_tuple
+
+
+def execute(db: sa.Connection, text: str, parameters: Any = ()) -> Any:
+    """Execute SQL on a connection, and return the driver's cursor.
+
+    Its errors are raised as SQLAlchemy's, and who listens to statements is told. No transaction is
+    begun for it.
+    """
+    cursor = db.connection.cursor()
+    for tell in db.dispatch.before_cursor_execute:
+        tell(db, cursor, text, parameters, None, False)
+    try:
+        cursor.execute(text, parameters)
+    except db.dialect.loaded_dbapi.Error as error:
+        db._handle_dbapi_exception(error, text, parameters, cursor, None)
+    return cursor
 
 
 class Fixed:
@@ -26,13 +43,33 @@ class Fixed:
         self._columns = list(columns) or None
         self._compiled: dict[str, tuple[str, tuple[str, ...] | None]] = {}
         """By kind of database the text, and the order of the parameters where they have none."""
+        self._row: Callable[[Any], sa.Row[Any]] | None = None
+        """Makes a row of what the driver returns."""
 
-    def run(self, db: sa.Connection, **values: Any) -> sa.CursorResult[Any]:
-        """Execute it within the transaction."""
+    def rows(self, db: sa.Connection, **values: Any) -> list[sa.Row[Any]]:
+        """Ask it, and return the rows."""
+        cursor = self._execute(db, values)
+        found = cursor.fetchall()
+        if self._row is None:
+            self._row = result_tuple([name for name, *_ in cursor.description])
+        cursor.close()
+        return [self._row(one) for one in found]
+
+    def row(self, db: sa.Connection, **values: Any) -> sa.Row[Any] | None:
+        """Ask it, and return the row, of which there is one at most."""
+        found = self.rows(db, **values)
+        return found[0] if found else None
+
+    def change(self, db: sa.Connection, **values: Any) -> int:
+        """Do it; return how many rows it made or changed."""
+        cursor = self._execute(db, values)
+        count = int(cursor.rowcount)
+        cursor.close()
+        return count
+
+    def _execute(self, db: sa.Connection, values: dict[str, Any]) -> Any:
         text, order = self._compiled.get(db.dialect.name) or self._compile(db)
-        if order is None:
-            return db.exec_driver_sql(text, values)
-        return db.exec_driver_sql(text, tuple([values[name] for name in order]))
+        return execute(db, text, values if order is None else [values[name] for name in order])
 
     def _compile(self, db: sa.Connection) -> tuple[str, tuple[str, ...] | None]:
         statement: Any = self._compose(db)

@@ -37,8 +37,8 @@ _NEEDED = (
 
 def is_unheard_of(db: sa.Connection, study_uid: str, sop_uid: str) -> bool:
     """Return whether nothing is known of an object, nor of its study as of a forgotten one."""
-    found = _IS_KNOWN.run(db, study_uid=study_uid, sop_uid=sop_uid)
-    return not any(found.one())
+    (found,) = _IS_KNOWN.rows(db, study_uid=study_uid, sop_uid=sop_uid)
+    return not any(found)
 
 
 def record_if_plain(db: sa.Connection, instance: Instance, received: Received) -> bool:
@@ -50,19 +50,19 @@ def record_if_plain(db: sa.Connection, instance: Instance, received: Received) -
     if study is None or not _is_open(study, instance):
         return False
     uids = {"study_uid": instance.study_uid, "sop_uid": instance.sop_uid}
-    found = _LOOK.run(db, current=_CURRENT, **uids).one()
+    (found,) = _LOOK.rows(db, current=_CURRENT, **uids)
     is_unknown = not (found.is_known or found.is_ours or found.is_withdrawn)
     changes = _changes(db, study, received, found) if is_unknown else None
     if changes is None:
         return False
     values = columns_of(instance, received) | {"sop_uid": instance.sop_uid, "state": _CURRENT}
-    if _INSERT.run(db, **values).rowcount != 1:  # another node was faster, in another study
+    if _INSERT.change(db, **values) != 1:  # another node was faster, in another study
         return False
     is_image = instance.modality not in NO_IMAGES
     if changes or study.state != StudyState.RECEIVING:
         open_study(db, study, changes | ({"last_image_at": now()} if is_image else {}))
     else:
-        (_GO_ON_BY_IMAGE if is_image else _GO_ON).run(db, study_uid=instance.study_uid)
+        (_GO_ON_BY_IMAGE if is_image else _GO_ON).change(db, study_uid=instance.study_uid)
     return True
 
 
@@ -74,11 +74,11 @@ def _is_new(received: Received) -> bool:
 def _lock(db: sa.Connection, instance: Instance, sender: str) -> sa.Row[Any] | None:
     """Lock and return the row of a study, made now if it is new; None if it was forgotten."""
     uids = {"study_uid": instance.study_uid}
-    study = _LOCK.run(db, **uids).one_or_none()
-    if study is not None or _IS_FORGOTTEN.run(db, **uids).first() is not None:
+    study = _LOCK.row(db, **uids)
+    if study is not None or _IS_FORGOTTEN.row(db, **uids) is not None:
         return study
     enter_study(db, instance.study_uid, sender)
-    return _LOCK.run(db, **uids).one_or_none()  # None: another entered it, and it is forgotten
+    return _LOCK.row(db, **uids)  # None: another entered it, and it is forgotten
 
 
 def _is_open(study: sa.Row[Any], instance: Instance) -> bool:
@@ -114,7 +114,8 @@ def _changes(
 
 
 def _has_any(db: sa.Connection, study_uid: str) -> bool:
-    return bool(_HAS_ANY.run(db, study_uid=study_uid, current=_CURRENT).scalar_one())
+    ((has_any,),) = _HAS_ANY.rows(db, study_uid=study_uid, current=_CURRENT)
+    return bool(has_any)
 
 
 def _of_study(table: sa.Table) -> sa.ColumnElement[bool]:

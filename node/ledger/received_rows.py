@@ -61,8 +61,8 @@ def other_labels(study: sa.Row[Any], received: Received) -> dict[str, Any]:
 
 def identities_in(db: sa.Connection, study_uid: str) -> list[str]:
     """Return each that is said once, in order."""
-    said = _IDENTITIES.run(db, study_uid=study_uid, current=str(InstanceState.CURRENT))
-    return list(said.scalars())
+    said = _IDENTITIES.rows(db, study_uid=study_uid, current=str(InstanceState.CURRENT))
+    return [identity for (identity,) in said]
 
 
 def _compose_identities(_: sa.Connection) -> sa.Select[Any]:
@@ -87,7 +87,7 @@ _IDENTITIES = Fixed(_compose_identities)
 def enter_study(db: sa.Connection, study_uid: str, sender: str) -> None:
     """Make the row of a study of which nothing was here; another may have been faster."""
     state = str(StudyState.CLOSED)
-    _ENTER.run(db, study_uid=study_uid, sender=sender, state=state, identity=SAYS_NOTHING)
+    _ENTER.change(db, study_uid=study_uid, sender=sender, state=state, identity=SAYS_NOTHING)
 
 
 def _compose_enter(db: sa.Connection) -> sa.Executable:

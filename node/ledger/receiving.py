@@ -103,7 +103,7 @@ class Receiving:
 
         In one question, asked for each object that comes.
         """
-        with self.ledger.reading() as db:
+        with self.ledger.asking() as db:
             return is_unheard_of(db, study_uid, sop_uid)
 
     def record_instance(self, instance: Instance, received: Received) -> Recorded:

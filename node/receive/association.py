@@ -131,7 +131,7 @@ class ServedAssociation(Association):
         )
         self.acse.negotiate_association()
         primitive = self.acceptor.primitive
-        if primitive is not None:
+        if self.is_established and primitive is not None:
             pdu = A_ASSOCIATE_AC(primitive).encode()
             accepted = Accepted(self._accepted_cx, self._rejected_cx, primitive, pdu)
             known.remember((request, roles), accepted)
