@@ -14,12 +14,13 @@ from node.study import Instance
 def describe(header: Dataset, path: Path, digest: str) -> Instance:
     """Return what `read_header` read as an Instance; path and digest are the caller's."""
     shown = shown_by(header)
+    meta = getattr(header, "file_meta", None)
     return Instance(
         study_uid=text(header, "StudyInstanceUID"),
         series_uid=text(header, "SeriesInstanceUID"),
         sop_uid=text(header, "SOPInstanceUID"),
         sop_class=shown.sop_class,
-        transfer_syntax=text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID"),
+        transfer_syntax="" if meta is None else text(meta, "TransferSyntaxUID"),
         modality=shown.modality,
         path=path,
         digest=digest,

@@ -110,12 +110,15 @@ class ServedAssociation(Association):
         dul._recv_pdu.put(pdu)
         dul.go_on(REQUEST_RECEIVED)  # behind the connection's own event, which is queued already
         self.requestor.primitive = cast("A_ASSOCIATE", dul.receive_pdu(wait=False))
+        evt.trigger(self, evt.EVT_REQUESTED, {})
         try:
             self._negotiate(request, known)
             while dul.is_established:
                 self._serve_next()
         finally:
             self.is_established, self.is_aborted = False, not self.is_released
+            if self.is_aborted:
+                evt.trigger(self, evt.EVT_ABORTED, {})
         dul.take_leave(LEAVES_WITHIN_S)
 
     def _negotiate(self, request: AssociationRequest, known: Negotiated) -> None:
@@ -144,6 +147,7 @@ class ServedAssociation(Association):
         self.dul.accept(same.pdu)
         evt.trigger(self, evt.EVT_ACCEPTED, {})
         self.is_established = True
+        evt.trigger(self, evt.EVT_ESTABLISHED, {})
 
     def _serve_next(self) -> None:
         dul, connection = self.dul, self.dul.socket
@@ -178,6 +182,7 @@ class ServedAssociation(Association):
     def _release(self) -> None:
         self.acse.send_release(is_response=True)
         self.is_released, self.is_established = True, False
+        evt.trigger(self, evt.EVT_RELEASED, {})
 
     def _abort_blocking(self, block: bool = True) -> None:
         """Abort it, from whatever thread; nobody is waited for."""
