@@ -12,6 +12,7 @@ from locks import impatient, locked
 from postgres import NewDatabase, PostgreSQL
 
 from node.ledger import Ledger, Nodes, is_trouble, schema
+from node.ledger.fixed import execute
 from node.store import Store
 
 
@@ -64,6 +65,30 @@ def test_a_locked_database_is_in_trouble_and_one_that_is_asked_nonsense_is_not(
             db.execute(schema.installation.insert().values(id="twice", created_at=0))
     assert not is_trouble(twice.value)
     assert desk.receive(f"{STUDY}.2") == "new"
+
+
+def test_what_the_driver_is_asked_itself_is_refused_in_the_same_words(desk: Desk) -> None:
+    with pytest.raises(sa.exc.DBAPIError) as usual, desk.ledger.writing() as db:
+        db.exec_driver_sql("SELECT one FROM nowhere")
+    with pytest.raises(sa.exc.DBAPIError) as refused, desk.ledger.writing() as db:
+        execute(db, "SELECT one FROM nowhere")
+    assert type(refused.value) is type(usual.value)
+    assert str(refused.value) == str(usual.value)
+    assert "nowhere" in str(refused.value)
+    assert not is_trouble(refused.value)
+    assert desk.receive() == "new"
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+def test_who_asks_next_does_so_over_the_connection_that_wrote_last(desk: Desk) -> None:
+    """SQLite reads everything anew over a connection by which another has not seen it change."""
+    with desk.ledger.reading(), desk.ledger.reading(), desk.ledger.reading():
+        pass  # three are open
+    for _ in range(3):
+        with desk.ledger.writing() as db:
+            last = db.connection.driver_connection
+        with desk.ledger.asking() as db:
+            assert db.connection.driver_connection is last
 
 
 @pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)

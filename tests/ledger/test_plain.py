@@ -302,6 +302,18 @@ def test_one_more_object_of_a_study_that_is_received_takes_five_statements(desk:
     assert words == ["SELECT", "SELECT", "INSERT", "UPDATE", "SELECT"]
 
 
+def test_whether_an_object_is_known_takes_one_statement_and_no_transaction(desk: Desk) -> None:
+    desk.receive()
+    receiving = Receiving(desk.ledger)
+    begun: list[sa.Connection] = []
+    sa.event.listen(desk.ledger._engine, "begin", begun.append)
+    with counted() as cost:
+        assert receiving.is_unheard_of(STUDY, f"{STUDY}.2")
+        assert not receiving.is_unheard_of(STUDY, f"{STUDY}.1")
+    assert [statement.split()[0] for statement in cost.statements] == ["SELECT", "SELECT"]
+    assert begun == []
+
+
 @pytest.mark.parametrize("count", [300, 10_000])
 def test_that_is_so_however_many_objects_its_study_has(desk: Desk, count: int) -> None:
     desk.receive()

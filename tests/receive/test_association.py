@@ -19,6 +19,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.pdu_items import PresentationContextItemAC, PresentationContextItemRQ
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     Verification,
@@ -464,6 +466,35 @@ def test_a_request_that_came_before_is_answered_as_it_was(
     assert len(door.instances()) == 4
     refused = [one for one in lines(caplog) if "in no transfer syntax that is read here" in one]
     assert len(refused) == 4
+
+
+def test_of_a_request_that_came_before_no_context_is_made_again(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of hundreds that takes a tenth of a second, and some senders come anew for each object."""
+    contexts = [context(1 + 2 * number, f"1.2.826.0.1.{number}") for number in range(100)]
+    made: list[object] = []
+
+    def watch(kind: type) -> None:
+        as_it_is: Any = kind.__dict__["__init__"]
+
+        def counting(self: object, *args: Any) -> None:
+            made.append(self)
+            as_it_is(self, *args)
+
+        monkeypatch.setattr(kind, "__init__", counting)
+
+    for kind in (PresentationContext, PresentationContextItemRQ, PresentationContextItemAC):
+        watch(kind)
+
+    def how_many() -> int:
+        made.clear()
+        with calling(door.port, contexts) as caller:
+            caller.release()
+        return len(made)
+
+    assert how_many() >= 300
+    assert [how_many(), how_many()] == [0, 0]
 
 
 def test_what_was_accepted_before_a_reload_is_not_accepted_after_it(open_door: OpenDoor) -> None:
