@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -21,12 +22,14 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal
 
-from .programs import Node, wait_for
+from .programs import Node
 
 _LEDGER = "node.ledger:"
 
 OBJECTS = 4
 """Of a study that is sent."""
+
+ALL_WAIT_WITHIN_S = 20
 
 When = Literal["before", "inside", "after"]
 
@@ -207,7 +210,9 @@ class _Killer:
         @wraps(lead)
         def wrapped(together: Any) -> None:
             if self._names_the_study([one.instance for one in together._waiting]):
-                wait_for("all to wait", lambda: len(together._waiting) == OBJECTS)
+                give_up_at = time.monotonic() + ALL_WAIT_WITHIN_S  # one may not have been let in
+                while len(together._waiting) < OBJECTS and time.monotonic() < give_up_at:
+                    time.sleep(0.01)
             lead(together)
 
         return wrapped
