@@ -329,6 +329,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.interop
+@pytest.mark.timeout(1800)
 def test_the_whole_demonstration_with_a_generated_exam(tmp_path: Path) -> None:
     console = Console(record=True, width=160)
     assert run_demo(tmp_path, console, is_generated=True) == 0

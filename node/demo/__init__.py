@@ -177,7 +177,7 @@ def _config(state_dir: Path, pacs_port: int) -> Config:
                 },
             ],
             "models": [{"name": name, "mode": "deliver"} for name in MODELS],
-            "completeness": {"settle_s": 1.5, "quiet_s": 7, "final_s": 60},
+            "completeness": {"settle_s": 1.5, "quiet_s": 7, "final_s": 600},
             "inference": {"processes": 1, "threads": min(4, os.cpu_count() or 1)},
             "delivery": {"retry_first_s": 2},
             "triage": {"demonstration_may_rank": True},

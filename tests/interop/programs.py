@@ -73,7 +73,7 @@ def program(name: str) -> str:
     return path
 
 
-def wait_for(what: str, look: Callable[[], T | None], within_s: float = 240) -> T:
+def wait_for(what: str, look: Callable[[], T | None], within_s: float = 600) -> T:
     """Look again and again until there is something, and return it."""
     end = time.monotonic() + within_s
     while not (found := look()):
@@ -161,7 +161,7 @@ class Daemon:
         """Return what it printed since it was last started."""
         return self.log.read_bytes()[self._log_from :].decode("utf-8", "replace")
 
-    def wait_until(self, what: str, is_so: Callable[[], bool], within_s: float = 240) -> None:
+    def wait_until(self, what: str, is_so: Callable[[], bool], within_s: float = 600) -> None:
         """Wait until something is so, or fail at once if the program ends before."""
 
         def look() -> bool:
@@ -238,7 +238,7 @@ class StoreScp(Daemon):
         """Return what it was sent."""
         return [dcmread(path) for path in sorted(self.received.iterdir())]
 
-    def wait_for(self, count: int, within_s: float = 240) -> list[Dataset]:
+    def wait_for(self, count: int, within_s: float = 600) -> list[Dataset]:
         """Wait until it holds so many objects and return them."""
         self.wait_until(
             f"{self.ae_title} holds {count} objects (it has {len(list(self.received.iterdir()))})",

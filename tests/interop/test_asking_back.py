@@ -80,7 +80,7 @@ class Site:
             is_there = (told.get("state"), told.get("version")) == (state, version)
             return told if is_there else None
 
-        return wait_for(f"version {version} to be {state}", look, within_s=120)
+        return wait_for(f"version {version} to be {state}", look)
 
     def remove(self, study_uid: str) -> None:
         """Let retention remove images and results of a study, as if it had come long ago."""

@@ -76,7 +76,7 @@ def test_all_that_waited_for_an_archive_is_there_soon_after_it_is_back(
     send_studies(node, tmp_path / "exams", count)
     wait_for("all to wait", lambda: all_wait(node, count))
     started(archive)
-    wait_for("all to be delivered", lambda: states(node) == ["done"] * count, within_s=120)
+    wait_for("all to be delivered", lambda: states(node) == ["done"] * count)
     assert times_sent(node, "pacs") == count
     assert "that waited for it at once" in node.says()
     if isinstance(archive, StoreScp):
@@ -99,7 +99,7 @@ def test_retry_tries_at_once_where_a_person_says_so_and_nowhere_else(
     started(pacs)
     said = node.command("retry", "--destination", "pacs")
     assert "3 deliveries that waited will be tried now: 3 to pacs." in said
-    pacs.wait_for(3 * RESULTS, within_s=40)
+    pacs.wait_for(3 * RESULTS)
     words = [one["error"] for one in deliveries(node) if one["destination"] == "other"]
     assert all("cannot be reached" in str(error) for error in words)
     node.command("retry", "--destination", "pasc", ok=False)

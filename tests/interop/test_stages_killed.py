@@ -79,7 +79,8 @@ def die_at(point: Point, node: MortalNode, modality: Modality, exams: list[Exam]
     node.launch(Fate(point, (first.study_uid, *first.files)))
     wait_for("it to listen", lambda: node.listens)
     modality.exams += exams
-    modality.insist()
+    # It may die before it has them all; the next one is sent the rest.
+    wait_for("it to have all, or to die", lambda: modality.send() or node.has_ended())
 
     def is_over() -> bool:
         if node.has_ended():
@@ -108,6 +109,7 @@ def test_wherever_it_is_killed_between_the_stages_every_study_is_answered_once(
             reached.add((point.step, point.when))
     mortal.launch()
     wait_for("it to listen", lambda: mortal.listens)
+    modality.insist()
     told = wait_until_all_is_done(mortal)
     kept = mortal.kept
     wrong = {exam.study_uid: faults(exam, archive, told, kept) for exam in modality.exams}

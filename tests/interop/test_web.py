@@ -426,7 +426,7 @@ def test_a_study_is_seen_to_come_and_nodes_that_were_killed_are_missed(
     shown = Daemon(tmp_path / "web", command)
     started(node)
     started(shown)
-    shown.wait_until("it shows", lambda: "Page at" in shown.says(), within_s=60)
+    shown.wait_until("it shows", lambda: "Page at" in shown.says())
     page = browser.new_page()
     page.set_default_timeout(60_000)
     page.goto(f"http://127.0.0.1:{web_port}/")
