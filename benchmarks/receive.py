@@ -1,6 +1,6 @@
 """How fast are objects kept? The node beside Orthanc, DCMTK and what syncing costs, in one run.
 
-    .venv/bin/python benchmarks/receive.py [--quick] [--rounds 5] [--folder /tmp]
+    .venv/bin/python -m benchmarks.receive [--quick] [--rounds 5] [--folder /tmp]
 
 Each receiver gets the same objects from DCMTK's storescu, on loopback and on the same disk, in turn
 with the others; of the rounds the median counts. The node answers Success after fsync and commit.
@@ -25,7 +25,6 @@ from statistics import median
 
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from postgres import PostgreSQL, is_installed
@@ -60,7 +59,7 @@ from benchmarks.receivers import (
     running,
 )
 
-QUICK = Amounts(rounds=2, mammograms=4, small=100, sizes=(50, 200), single=20, slices=100)
+QUICK = Amounts(rounds=1, mammograms=4, small=100, sizes=(50, 200), single=20, slices=100)
 _SMALL, _TINY, _SLICE = 256, 64, 512
 """Rows and columns of slices: 128 kB, 8 kB, 512 kB."""
 _AT_A_TIME = 4
@@ -192,7 +191,9 @@ class Bench:
         return taken[0]
 
     def _say(self, what: str, taken: Taken) -> None:
-        self._console.print(f"{what}: {taken.wall_s:.2f} s, CPU {taken.cpu_s:.2f} s")
+        self._console.print(
+            f"{what}: {taken.wall_s:.2f} s, CPU {taken.cpu_s:.2f} s", soft_wrap=True
+        )
 
 
 @contextmanager

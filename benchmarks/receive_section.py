@@ -152,7 +152,7 @@ def _small_alone(found: Measured) -> Target:
         found.rates[SMALL, 1, name].wall_s for name in (ON_SQLITE, ORTHANC, FLOOR, ONE_SYNC)
     )
     return Target(
-        "Small objects over one association: at most Orthanc's time and the floor's beyond one sync",
+        "Small objects over one association: Orthanc's time and the floor's beyond one sync",
         f"{own:.2f} s; {orthanc:.2f} + {whole - one:.2f} s",
         own <= orthanc + whole - one,
     )

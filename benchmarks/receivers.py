@@ -51,7 +51,7 @@ ORTHANC, STORESCP, PLAIN = "Orthanc", "DCMTK storescp", "pynetdicom, one fsync"
 ON_SQLITE, ON_POSTGRESQL = "ai-node", "ai-node, PostgreSQL"
 _COMMANDS = {
     ORTHANC: ("Orthanc", "orthanc.json"),
-    STORESCP: (*"storescp --fork +xa -od . -aet".split(), RECEIVER, "-pdu", str(PDU), "{port}"),
+    STORESCP: ("storescp", "--fork", "-aet", RECEIVER, "-pdu", str(PDU), "+xa", "{port}"),
     PLAIN: (sys.executable, str(Path(__file__).with_name("plain_receiver.py")), "{port}"),
     ON_SQLITE: (sys.executable, "-m", "node", "run", "--config", "node.toml"),
     ON_POSTGRESQL: (sys.executable, "-m", "node", "run", "--config", "node.toml"),
