@@ -60,6 +60,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _OWN, _WITH_ENDED = slice(11, 13), slice(11, 15)
 """Columns of /proc/PID/stat, after the name."""
 _REST_S = 0.3
+_PATIENCE_S = 300
 _LOOKS_EACH_S = 0.02
 
 
@@ -105,7 +106,9 @@ def running(name: str, place: Path, settings: str = "", database: str = "") -> I
         command = [part.format(port=port) for part in _COMMANDS[name]]
         process = subprocess.Popen(command, cwd=place, stdout=log, stderr=log, env=AT_ONCE)
     try:
-        _wait_until_it_listens(port, process)
+        if not _listens(port, process):
+            said = (place / "log").read_text("utf-8", "replace")[-1000:]
+            raise SystemExit(f"{name} does not listen on port {port}; it says:\n{said}")
         yield Running(name, port, process)
     finally:
         process.terminate()
@@ -125,15 +128,15 @@ def _orthanc(port: int) -> dict[str, object]:
     }
 
 
-def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until it does; return False if it has ended, or has not begun within minutes."""
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while process.poll() is None and time.monotonic() < give_up_at:
         with socket.socket() as probe:
             if probe.connect_ex((LOOPBACK, port)) == 0:
-                return
-        if process.poll() is not None:
-            break
+                return True
         time.sleep(0.1)
-    raise SystemExit(f"{process.args!r} does not listen on port {port}")
+    return False
 
 
 def free_port() -> int:
