@@ -1,6 +1,6 @@
 """What the work itself costs: an exam decoded, prepared, run, drawn and encoded by one plain loop.
 
-    .venv/bin/python benchmarks/bare.py [--exams 3]
+    .venv/bin/python -m benchmarks.bare [--exams 3]
 
 No ledger, no queue, no other process, no file that is synced and no DICOM object but the images:
 each is decoded once, and shown and read from that. What a node needs beyond this is what it adds.
