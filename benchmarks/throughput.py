@@ -19,7 +19,6 @@ import os
 import shutil
 import socket
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,9 +30,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from pydicom import Dataset
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks import section, throughput_section
 from benchmarks.bare import FULL_SIZE, PACKAGE, Bare
 from node.app import App
 from node.config import Config, load_config
@@ -108,12 +106,13 @@ class Work:
         return self.cpu_s / self.exams
 
 
-def main() -> None:
-    """Measure and print the table."""
+def main() -> int:
+    """Measure, print, and return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--exams", type=int, default=100, help="in the queue")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is shown")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    section.add_option(parser)
     options = parser.parse_args()
     several = sorted(set(options.processes))
     worked: dict[tuple[int, str], list[Work]] = {}
@@ -125,7 +124,8 @@ def main() -> None:
                 pair = compare(folder, templates, options.exams, processes, bare_first=number % 2)
                 for who, work in pair.items():
                     worked.setdefault((processes, who), []).append(work)
-    show(worked, options.exams, options.rounds)
+    found = throughput_section.of(worked, options.exams, options.rounds)
+    return section.finish(found, options)
 
 
 def compare(
@@ -321,37 +321,5 @@ def wait_for(settings: Config, query: str, least: int) -> None:
     raise SystemExit(f"after {GIVE_UP_AFTER_S} s not {least}: {query}")
 
 
-def show(worked: dict[tuple[int, str], list[Work]], exams: int, rounds: int) -> None:
-    """Print what it took, and the ratios."""
-    table = Table("", "processes", "exams/min", "CPU s/exam", "peak MB", "peak MB of a child")
-    ratios = Table("node beside bare", "processes", "rate", "CPU")
-
-    def median(processes: int, who: str, attribute: str) -> float:
-        return statistics.median(getattr(one, attribute) for one in worked[processes, who])
-
-    for processes, who in sorted(worked):
-        parent = median(processes, who, "parent_mb")
-        table.add_row(
-            who,
-            str(processes),
-            f"{median(processes, who, 'per_minute'):.1f}",
-            f"{median(processes, who, 'cpu_per_exam'):.2f}",
-            f"{parent:.0f}" if parent else "",
-            f"{median(processes, who, 'children_mb'):.0f}",
-        )
-    for processes in sorted({processes for processes, _ in worked}):
-        rate = statistics.median(
-            node.per_minute / bare.per_minute
-            for node, bare in zip(worked[processes, "node"], worked[processes, "bare"], strict=True)
-        )
-        cpu = statistics.median(
-            bare.cpu_per_exam / node.cpu_per_exam
-            for node, bare in zip(worked[processes, "node"], worked[processes, "bare"], strict=True)
-        )
-        ratios.add_row("", str(processes), f"{rate:.2f}", f"{cpu:.2f}")
-    console = Console()
-    console.print(f"Queues of {exams} exams, median of {rounds}", table, ratios)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
