@@ -19,9 +19,10 @@ _BEGINS = """\
 <!-- Written by `python -m benchmarks.performance`; what is changed here by hand is lost. -->
 # How fast it is
 
-Measured by `python -m benchmarks.performance`, which runs the benchmarks below one after the other
-and writes this page. Machines differ: read the ratios, and run it on yours, on the disk that is to
-hold the store (`--folder`).
+Measured by `python -m benchmarks.performance` in a checkout, with Orthanc, DCMTK and PostgreSQL of
+the distribution: it runs the benchmarks below one after the other and writes this page. Machines
+differ: read the ratios, and run it on yours (`--to` another folder), on the disk that is to hold the
+store (`--folder`).
 """
 _TURNS: Sequence[tuple[str, str, str]] = (
     (
@@ -92,9 +93,10 @@ class Recorded:
     entries: Mapping[str, Entry]
     """By benchmark."""
 
-    def having(self, name: str, entry: Entry) -> Recorded:
-        """Return the same with one anew."""
-        return replace(self, entries={**self.entries, name: entry})
+    def having(self, name: str, entry: Entry, order: Sequence[str]) -> Recorded:
+        """Return the same with one anew, in an order of benchmarks."""
+        entries = {**self.entries, name: entry}
+        return replace(self, entries={one: entries[one] for one in order if one in entries})
 
 
 def read(folder: Path) -> Recorded | None:

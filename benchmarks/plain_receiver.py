@@ -21,6 +21,7 @@ def main() -> None:
     """Receive into the working directory until killed."""
     ae = AE("RECEIVER")
     ae.maximum_pdu_size = 131_072
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = None
     for context in AllStoragePresentationContexts:
         assert context.abstract_syntax is not None
         ae.add_supported_context(context.abstract_syntax, AllTransferSyntaxes)

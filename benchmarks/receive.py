@@ -49,6 +49,7 @@ from benchmarks.receivers import (
     ON_POSTGRESQL,
     ON_SQLITE,
     ORTHANC,
+    PATIENCE_S,
     PDU,
     PLAIN,
     RECEIVER,
@@ -153,7 +154,9 @@ class Bench:
                 ThreadPoolExecutor(_AT_A_TIME) as pool,
                 _timed(receiver) as taken,
             ):
-                list(pool.map(lambda path: _sender(receiver, [path]).wait(), paths))
+                failed = sum(pool.map(lambda path: _sender(receiver, [path]).wait() != 0, paths))
+            if failed:
+                raise SystemExit(f"{name} did not take {failed} of {len(paths)} objects")
             found[name] = taken[0]
             self._say(f"{name}, {len(paths)} associations", taken[0])
         return found
@@ -205,8 +208,9 @@ def _timed(receiver: Running) -> Iterator[list[Taken]]:
 
 
 def _sender(receiver: Running, paths: Sequence[Path]) -> subprocess.Popen[bytes]:
-    command = ["storescu", "-pdu", str(PDU), "-aet", SENDER, "-aec", RECEIVER, LOOPBACK]
-    return subprocess.Popen([*command, str(receiver.port), *map(str, paths)], env=AT_ONCE)
+    command = ["storescu", "-ta", str(PATIENCE_S), "-pdu", str(PDU), "-aet", SENDER]
+    to = ["-aec", RECEIVER, LOOPBACK, str(receiver.port)]
+    return subprocess.Popen([*command, *to, *map(str, paths)], env=AT_ONCE)
 
 
 def _median(several: Sequence[Taken]) -> Taken:

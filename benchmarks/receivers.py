@@ -21,6 +21,8 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 SENDER, RECEIVER = "SENDER", "RECEIVER"
 PDU = 131_072
+PATIENCE_S = 300
+"""For what starts or answers on a machine that is busy."""
 AT_ONCE = os.environ | {"TCP_NODELAY": "1"}
 """Keeps DCMTK, in sender and receivers, from waiting 40 ms for more to send, twice an object."""
 
@@ -60,7 +62,6 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _OWN, _WITH_ENDED = slice(11, 13), slice(11, 15)
 """Columns of /proc/PID/stat, after the name."""
 _REST_S = 0.3
-_PATIENCE_S = 300
 _LOOKS_EACH_S = 0.02
 
 
@@ -130,7 +131,7 @@ def _orthanc(port: int) -> dict[str, object]:
 
 def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
     """Wait until it does; return False if it has ended, or has not begun within minutes."""
-    give_up_at = time.monotonic() + _PATIENCE_S
+    give_up_at = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < give_up_at:
         with socket.socket() as probe:
             if probe.connect_ex((LOOPBACK, port)) == 0:

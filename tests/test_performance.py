@@ -46,10 +46,21 @@ def test_the_page_shows_machine_figures_and_how_they_were_measured(recorded: Rec
 
 def test_a_target_that_is_missed_is_said_first_and_in_its_place(recorded: Recorded) -> None:
     section = replace(FOUND, targets=(FAST, SLOW))
-    said = page(recorded.having("run", Entry("2026-01-03", 3, section)))
+    said = page(recorded.having("run", Entry("2026-01-03", 3, section), ["run"]))
     assert "Of 2 targets 1 are not met:\n\n- Faster than a hare: **0.10 x**\n" in said
     assert said.index("not met") < said.index("| memory |")
     assert "| Faster than a hare | 0.10 x | NO |" in said
+
+
+def test_what_is_measured_anew_takes_its_own_place(recorded: Recorded) -> None:
+    order = ["walk", "run", "rest"]
+    walked = recorded.having("walk", Entry("2026-01-03", 1, FOUND), order)
+    again = walked.having("run", Entry("2026-01-04", 1, FOUND), order)
+    assert {name: entry.day for name, entry in again.entries.items()} == {
+        "walk": "2026-01-03",
+        "run": "2026-01-04",
+    }
+    assert list(again.entries) == ["walk", "run"]
 
 
 def test_a_trial_is_said_to_be_one(recorded: Recorded) -> None:
