@@ -21,8 +21,8 @@ _BEGINS = """\
 
 Measured by `python -m benchmarks.performance` in a checkout, with Orthanc, DCMTK and PostgreSQL of
 the distribution: it runs the benchmarks below one after the other and writes this page. Machines
-differ: read the ratios, and run it on yours (`--to` another folder), on the disk that is to hold the
-store (`--folder`).
+differ: read the ratios, and run it on yours (`--to` another folder), on the disk that is to hold
+the store (`--folder`).
 """
 _TURNS: Sequence[tuple[str, str, str]] = (
     (
