@@ -56,6 +56,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.quick and options.to == ROOT / "docs":
         parser.error("--quick measures nothing: name another folder with --to")
+    options.to.mkdir(parents=True, exist_ok=True)
     folder = options.folder or Path(tempfile.gettempdir())
     recorded = _begun(options.to, machine(folder), is_trial=options.quick)
     console, failed = Console(highlight=False), []
