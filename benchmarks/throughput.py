@@ -2,13 +2,13 @@
 
     .venv/bin/python -m benchmarks.throughput [--exams 100] [--rounds 3] [--processes 1 2]
 
-Exams of four generated mammograms of full size (4096 x 3328) are received and settled by a node that
-only listens; then the same files are worked on twice, in turns: by a bare loop (benchmarks/bare.py:
-it decodes, prepares, runs, draws, encodes and writes the same pages, with no DICOM object, no
-database and nothing synced), and by a node, from the first exam that it begins to the last object
-that DCMTK's storescp has. As many processes run networks in both, with one thread of ONNX Runtime
-each; the node has its own beside them. Images are not scored as they come. Machines differ, and so
-do moments: read the ratios. That of CPU time says the same on a machine with other work to do.
+Exams of four generated mammograms of full size (4096 x 3328) are received and settled by a node
+that only listens; then the same files are worked on twice, in turns: by a bare loop
+(benchmarks/bare.py: it decodes, prepares, runs, draws, encodes and writes the same pages, with no
+DICOM object, no database and nothing synced), and by a node, from the first exam that it begins to
+the last object that DCMTK's storescp has. As many processes run networks in both, with one thread
+of ONNX Runtime each; the node has its own beside them. Images are not scored as they come. Machines
+differ, and so do moments: read the ratios. That of CPU time says the same on a busy machine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -188,7 +189,7 @@ def exam_like(templates: Sequence[Dataset], number: int) -> list[Dataset]:
     """Return an exam of its own: other UIDs, and in each image another pixel of the background."""
     made = []
     for view, template in enumerate(templates):
-        dataset = Dataset(template)
+        dataset = Dataset({tag: copy(template[tag]) for tag in template})
         dataset.file_meta = type(template.file_meta)(template.file_meta)
         uid = stable_uid("throughput", str(number), str(view))
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
