@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/arrival.py [--pause 3] [--exams 3]
 
-A four-view exam of generated mammograms of full size comes view by view over one association, with a
-pause after each, to a node in this process. By two clocks: the sender releases it right after the last
-view, and nothing is waited for; or keeps it open, and `settle_s` is. Once more with all images scored
-at the end, not as they come. Machines differ, so read the ratio, not the seconds.
+A four-view exam of generated mammograms of full size comes view by view over one association, with
+a pause after each, to a node in this process. By two clocks: the sender releases it right after the
+last view, and nothing is waited for; or keeps it open, and `settle_s` is. Once more with all images
+scored at the end, not as they come. Machines differ, so read the ratio, not the seconds.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pydicom import Dataset
 from node import score_key
 from node.analysis.conclusion import conclude, not_analysed, refused_images
 from node.analysis.selection import select
-from node.analysis.turns import Turns
+from node.analysis.turns import TurnsByName
 from node.config import Provider
 from node.dicom.header import DEFER_BYTES, read_header
 from node.domains.table import domain_of, is_in_scope
@@ -123,7 +123,7 @@ class Pipeline:
     """A demonstration model may set a study's triage level."""
     has_level_in_lists: bool = False
     """Series Descriptions name the triage level."""
-    turns: Turns = field(default_factory=Turns, compare=False, repr=False)
+    turns: TurnsByName = field(default_factory=TurnsByName, compare=False, repr=False)
     """An image that is being scored as it comes is waited for by the analysis of its study."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 
-class Turns:
+class TurnsByName:
     """Lets one thread at a time do what goes by the same name."""
 
     def __init__(self) -> None:

@@ -50,7 +50,7 @@ Enqueue = Callable[[sa.Connection, Job], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Arriving:
+class StudyArriving:
     """A study that is being received, and how long nothing has come, as the database has it."""
 
     study_uid: str

@@ -16,7 +16,7 @@ from node.ledger.coming_back import ask_back
 from node.ledger.damaged import damaged_in
 from node.ledger.database import Ledger
 from node.ledger.order import due_at
-from node.ledger.records import Arrival, ArrivalPart, Arriving, Closing, Enqueue, Job
+from node.ledger.records import Arrival, ArrivalPart, Closing, Enqueue, Job, StudyArriving
 from node.ledger.rows import (
     SHOWN,
     add_note,
@@ -56,7 +56,7 @@ class Settling:
         age_s: float = 0,
         ended_s: float | None = None,
         among: Collection[str] | None = None,
-    ) -> list[Arriving]:
+    ) -> list[StudyArriving]:
         """Return the studies that are being received, all or those among these.
 
         Not those that nothing can be said of yet: what still comes, that is neither `quiet_s`
@@ -73,7 +73,7 @@ class Settling:
         query = sa.select(study.c.study_uid, quiet.label("quiet_s"), age.label("age_s"))
         with self.ledger.reading() as db:
             rows = db.execute(query.where(is_wanted & is_due)).all()
-        return [Arriving(row.study_uid, row.quiet_s, row.age_s) for row in rows]
+        return [StudyArriving(row.study_uid, row.quiet_s, row.age_s) for row in rows]
 
     def arrival(self, study_uid: str) -> Arrival | None:
         """Return what is known of a study that is being received; None if it is not any more."""

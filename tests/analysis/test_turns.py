@@ -7,11 +7,11 @@ import threading
 import pytest
 from ledgers import run_at_once
 
-from node.analysis.turns import Turns
+from node.analysis.turns import TurnsByName
 
 
 def test_what_many_want_at_once_is_done_by_one_at_a_time() -> None:
-    turns, found, done = Turns(), set[str](), list[str]()
+    turns, found, done = TurnsByName(), set[str](), list[str]()
 
     def want() -> None:
         with turns.alone("a score"):
@@ -24,13 +24,13 @@ def test_what_many_want_at_once_is_done_by_one_at_a_time() -> None:
 
 
 def test_what_goes_by_another_name_is_not_waited_for() -> None:
-    turns = Turns()
+    turns = TurnsByName()
     with turns.alone("one"), turns.alone("another"):
         pass
 
 
 def test_whoever_waited_for_one_that_fails_has_its_own_turn() -> None:
-    turns, begun, may_fail = Turns(), threading.Event(), threading.Event()
+    turns, begun, may_fail = TurnsByName(), threading.Event(), threading.Event()
 
     def fail() -> None:
         with pytest.raises(ZeroDivisionError), turns.alone("it"):
