@@ -96,7 +96,7 @@ def test_an_exam_comes_back_as_results_in_the_same_study(
     exam = factories.exam("end to end")
     assert store(node.port, factories.saved_exam(tmp_path, "end to end")) == [SUCCESS] * 4
     seen = reaches(node, exam[0].StudyInstanceUID, is_done)
-    assert seen.reason == "4/4 views"
+    assert seen.reason == "4/4 views, association ended"
     assert seen.models[0].outcome.startswith("4 of 4 images analysed")
     objects = [received.read() for received in pacs.received]
     assert len(of_class(objects, ComprehensiveSRStorage)) == 1
@@ -133,7 +133,7 @@ def test_an_exam_that_lacks_a_view_is_answered_and_the_late_view_makes_a_second_
     first = len(pacs.received)
     store(node.port, paths[3:])
     seen = reaches(node, study, lambda s: s.version == 2 and is_done(s))
-    assert seen.reason == "4/4 views"
+    assert seen.reason == "4/4 views, association ended"
     assert len(pacs.received) == first + 6
 
 
