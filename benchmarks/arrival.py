@@ -1,17 +1,18 @@
 """Where the time goes between the last image stored and the last result stored.
 
-    .venv/bin/python benchmarks/arrival.py [--pause 3] [--exams 3]
+    .venv/bin/python -m benchmarks.arrival [--pause 3] [--exams 3]
 
 A four-view exam of generated mammograms of full size comes view by view over one association, with
 a pause after each, to a node in this process. By two clocks: the sender releases it right after the
 last view, and nothing is waited for; or keeps it open, and `settle_s` is. Once more with all images
-scored at the end, not as they come. Machines differ, so read the ratio, not the seconds.
+scored at the end, not as they come; and what a plain script takes for the last view alone. Machines
+differ, so read the ratio, not the seconds.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,21 +25,21 @@ from pydicom import dcmread
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import arrival_section, section
+from benchmarks.bare import FULL_SIZE, PACKAGE, Bare, Parts
 from node.app import App
-from node.config import Config
+from node.config import Config, InferenceSettings
+from node.dimse import Address
 from node.inference import Inference
 from node.ledger import Job, Ledger, Receiving, schema
-from node.manifest import Model
+from node.manifest import Model, load_model
 from node.overview import StudyOverview, study_overviews
 from node.result import UnitScore
 from node.study import Unit
 from node.trial import phantom
 from node.trial.pacs import AE_TITLE, Pacs
-from node.trial.phantom import Technique
 
-FULL_SIZE = Technique(rows=4096, columns=3328, spacing_mm=0.06)
 LOOPBACK, NODE, MODALITY = "127.0.0.1", "AINODE", "MODALITY"
 GIVE_UP_AFTER_S = 300
 
@@ -106,11 +107,12 @@ class Watch:
         return len(late), sum(ended - begun for begun, ended in late)
 
 
-def main() -> None:
-    """Measure and print the table."""
+def main() -> int:
+    """Measure, print, and return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pause", type=float, default=3, help="seconds between two views")
     parser.add_argument("--exams", type=int, default=3, help="of which the median is shown")
+    section.add_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         exams = [
@@ -119,16 +121,21 @@ def main() -> None:
             )
             for n in range(options.exams)
         ]
-        timings = [
-            measure(Path(folder) / f"way-{n}", exams, options.pause, way)
-            for n, way in enumerate(WAYS)
-        ]
-    table = Table("after the last image", *(way.name for way in WAYS))
-    for name, attribute in ROWS.items():
-        medians = (statistics.median(getattr(one, attribute) for one in of) for of in timings)
-        table.add_row(name, *(f"{median:.2f}" for median in medians))
-    words = f"Median of {options.exams} exams, {options.pause:g} s between views"
-    Console().print(words, table)
+        timings = {}
+        for number, way in enumerate(WAYS):
+            Console().print(f"{way.name}: {len(exams)} exams")
+            timings[way] = measure(Path(folder) / f"way-{number}", exams, options.pause, way)
+        bare = by_script(Path(folder) / "script", exams)
+    return section.finish(arrival_section.of(timings, bare, options.pause), options)
+
+
+def by_script(folder: Path, exams: Sequence[Sequence[Path]]) -> list[Parts]:
+    """Return what the last view of each exam costs without a node, with as many threads."""
+    script = Bare(load_model(PACKAGE.name, PACKAGE.parent), InferenceSettings().threads)
+    with Pacs(folder) as pacs:
+        to = Address(AE_TITLE, LOOPBACK, pacs.port)
+        script.last_view(exams[0], to)  # to warm up, as the node is
+        return [script.last_view(exam, to) for exam in exams]
 
 
 def measure(
@@ -262,19 +269,5 @@ def config(state_dir: Path, pacs_port: int, scores_early: bool) -> Config:
     )
 
 
-ROWS = {
-    "release by its sender, or settle_s": "releasing",
-    "closing the study": "closing",
-    "until the analysis begins": "beginning",
-    "analysing and building": "analysing",
-    "until sending begins": "taking",
-    "sending until the last is stored": "delivering",
-    "in all": "in_all",
-    "without release or settle_s": "after",
-    "inferences after it": "inferences",
-    "seconds of those": "inference_s",
-}
-"""What is shown, and the attribute of a timing that says it."""
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

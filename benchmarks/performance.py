@@ -34,12 +34,14 @@ from benchmarks.section import Section
 ROOT = Path(__file__).parents[1]
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "receive": (),
+    "arrival": (),
     "throughput": ("--exams", "60", "--rounds", "1"),
     "ledger_scale": (),
 }
 """In the order of the page, and how each is run."""
 QUICK: Mapping[str, tuple[str, ...]] = {
     "receive": ("--quick",),
+    "arrival": ("--exams", "1"),
     "throughput": ("--exams", "2", "--rounds", "1"),
     "ledger_scale": ("--objects", "10000"),
 }
