@@ -121,11 +121,12 @@ def main() -> int:
             )
             for n in range(options.exams)
         ]
-        timings = {}
+        timings: dict[Way, list[Timing]] = {}
+        bare: list[Parts] = []
         for number, way in enumerate(WAYS):
             Console().print(f"{way.name}: {len(exams)} exams")
             timings[way] = measure(Path(folder) / f"way-{number}", exams, options.pause, way)
-        bare = by_script(Path(folder) / "script", exams)
+            bare += by_script(Path(folder) / f"script-{number}", exams)
     return section.finish(arrival_section.of(timings, bare, options.pause), options)
 
 

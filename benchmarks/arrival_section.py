@@ -31,13 +31,14 @@ ROWS = {
 
 def of(timings: Mapping[Way, Sequence[Timing]], bare: Sequence[Parts], pause_s: float) -> Section:
     """Return the section."""
+    (exams, *_) = map(len, timings.values())
     words = (
         f"An exam of four generated mammograms of 4096 x 3328 comes over one association, with"
         f" {pause_s:g} s after each view, to a node that stores its results in a PACS. Either its"
         " sender releases the association right after the last view, and nothing is waited for, or"
         " keeps it open, and `settle_s` is. The script does with the last view what must be done"
         " (decode, prepare, run, draw the pages, encode, send), with no node, no database and"
-        f" nothing synced. Of {len(bare)} exams the median counts."
+        f" nothing synced, in turns with the node. Of {exams} exams the median counts."
     )
     figures = (_by_the_node(timings), _by_the_script(bare))
     return Section("From the last view to the last result", words, figures, _targets(timings, bare))
