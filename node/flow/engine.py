@@ -152,13 +152,13 @@ class Engine:
         after_commit(db, self._bell.ring)
 
     def _ringing_after(self, run: Run) -> Run:
-        """Let the next job begin at once when one ends; the queue would look again by and by."""
+        """Let the next job begin when one has ended; the queue would look again by and by."""
 
         def run_and_ring(job: Job) -> None:
             try:
                 run(job)
             finally:
-                self._bell.ring()
+                self._bell.ring_soon()
 
         return run_and_ring
 
