@@ -10,7 +10,7 @@ from pathlib import Path
 import factories
 import pytest
 from factories import L_MLO
-from peers import Pacs, association, modality, refused_connections, store
+from peers import Pacs, association, contexts_of, modality, refused_connections, store
 from ports import free_port
 from pydicom import Dataset
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
@@ -106,6 +106,17 @@ def test_an_exam_comes_back_as_results_in_the_same_study(
         assert dataset.PatientID == exam[0].PatientID
         assert dataset.AccessionNumber == exam[0].AccessionNumber
         assert dataset.SeriesInstanceUID not in {image.SeriesInstanceUID for image in exam}
+
+
+def test_a_sender_that_keeps_its_association_open_is_waited_for_a_quiet_moment(
+    node: App, tmp_path: Path
+) -> None:
+    paths = factories.saved_exam(tmp_path, "kept open")
+    study = factories.exam("kept open")[0].StudyInstanceUID
+    with association(node.port, contexts_of(paths)) as opened:
+        assert [opened.send_c_store(path).Status for path in paths] == [SUCCESS] * 4
+        seen = reaches(node, study, is_done)
+    assert seen.reason == "4/4 views, quiet 0.5 s"
 
 
 @pytest.mark.slow

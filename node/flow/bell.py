@@ -6,8 +6,7 @@ import math
 import threading
 import time
 
-_ECHO_S = 0.04
-"""A job that rings as it ends holds its place for a moment longer."""
+_SOON_S = 0.03
 
 
 class Bell:
@@ -20,14 +19,21 @@ class Bell:
     def __init__(self, for_waits_up_to_s: float) -> None:
         self._longest_s = for_waits_up_to_s
         self._changed = threading.Condition()
-        self._rung_at = -math.inf
+        self._rung_at = self._soon_at = -math.inf
         self._woken_at = threading.local()
 
     def ring(self) -> None:
-        """Wake whoever waits, at once and again a moment later."""
+        """Wake whoever waits."""
         with self._changed:
             self._rung_at = time.monotonic()
             self._changed.notify_all()
+
+    def ring_soon(self) -> None:
+        """Do so in a moment: a job that ends holds its place a little longer."""
+        with self._changed:
+            if self._soon_at <= (now := time.monotonic()):
+                self._soon_at = now + _SOON_S
+                self._changed.notify_all()
 
     def hang_on(self, event: threading.Event) -> None:
         """Ring for those that wait on an event; it is waited on through this alone from now on."""
@@ -60,5 +66,5 @@ class Bell:
 
     def _next_after(self, woken_at: float) -> float:
         """Return when one is to wake who was last awake then; infinity if it has not rung."""
-        sounds = (self._rung_at, self._rung_at + _ECHO_S)
-        return next((at for at in sounds if at > woken_at), math.inf)
+        sounds = (self._rung_at, self._soon_at)
+        return min((at for at in sounds if at > woken_at), default=math.inf)

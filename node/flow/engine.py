@@ -108,7 +108,8 @@ class Engine:
         others = set(threading.enumerate())
         DBOS.launch()
         self._thread = _running(queue_thread, others)
-        self._bell.hang_on(_stop_event_of(self._thread))
+        if (event := _stop_event_of(self._thread)) is not None:
+            self._bell.hang_on(event)
         if processes:
             # All nodes read these from the database: the last one to start decides for all.
             DBOS.register_queue(
@@ -151,13 +152,13 @@ class Engine:
         after_commit(db, self._bell.ring)
 
     def _ringing_after(self, run: Run) -> Run:
-        """Let the next job begin at once when one ends; the queue would look again by and by."""
+        """Let the next job begin when one has ended; the queue would look again by and by."""
 
         def run_and_ring(job: Job) -> None:
             try:
                 run(job)
             finally:
-                self._bell.ring()
+                self._bell.ring_soon()
 
         return run_and_ring
 
@@ -247,10 +248,13 @@ def _running(work: Callable[..., None], others: Collection[threading.Thread]) ->
     return found
 
 
-def _stop_event_of(thread: threading.Thread) -> threading.Event:
-    """Return what the threads of DBOS's queues wait on between two looks, and end by."""
-    (event,) = (one for one in getattr(thread, "_args", ()) if isinstance(one, threading.Event))
-    return event
+def _stop_event_of(thread: threading.Thread) -> threading.Event | None:
+    """Return what the threads of DBOS's queues wait on between two looks, and end by.
+
+    DBOS keeps that to itself, too; without it they look as often as they are told to.
+    """
+    arguments = getattr(thread, "_args", ())
+    return next((one for one in arguments if isinstance(one, threading.Event)), None)
 
 
 def _database(url: str) -> dict[str, Any]:
