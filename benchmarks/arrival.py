@@ -1,16 +1,18 @@
 """Where the time goes between the last image stored and the last result stored.
 
-    .venv/bin/python benchmarks/arrival.py [--pause 3] [--exams 3]
+    .venv/bin/python -m benchmarks.arrival [--pause 3] [--exams 3]
 
-A four-view exam of generated mammograms of full size comes view by view, with a pause after
-each, to a node in this process: once with images scored as they come, once without. Machines
+A four-view exam of generated mammograms of full size comes view by view over one association, with
+a pause after each, to a node in this process. By two clocks: the sender releases it right after the
+last view, and nothing is waited for; or keeps it open, and `settle_s` is. Once more with all images
+scored at the end, not as they come; and what a plain script takes for the last view alone. Machines
 differ, so read the ratio, not the seconds.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,36 +21,62 @@ from pathlib import Path
 from unittest import mock
 
 import sqlalchemy as sa
+from pydicom import dcmread
+from pynetdicom import AE, build_context
+from pynetdicom.association import Association
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import arrival_section, section
+from benchmarks.bare import FULL_SIZE, PACKAGE, Bare, Parts
 from node.app import App
-from node.config import Config
-from node.dimse import Address, send
+from node.config import Config, InferenceSettings
+from node.dimse import Address
 from node.inference import Inference
-from node.ledger import Ledger, schema
-from node.manifest import Model
+from node.ledger import Job, Ledger, Receiving, schema
+from node.manifest import Model, load_model
 from node.overview import StudyOverview, study_overviews
 from node.result import UnitScore
 from node.study import Unit
 from node.trial import phantom
 from node.trial.pacs import AE_TITLE, Pacs
-from node.trial.phantom import Technique
 
-FULL_SIZE = Technique(rows=4096, columns=3328, spacing_mm=0.06)
 LOOPBACK, NODE, MODALITY = "127.0.0.1", "AINODE", "MODALITY"
 GIVE_UP_AFTER_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an exam comes, and what the node does meanwhile."""
+
+    name: str
+    is_released: bool
+    """The association ends with the last view; else it is kept open until the results are there."""
+    scores_early: bool
+
+
+WAYS = (
+    Way("released", is_released=True, scores_early=True),
+    Way("kept open", is_released=False, scores_early=True),
+    Way("released, scored at the end", is_released=True, scores_early=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Of one exam, in seconds."""
 
-    settling: float
-    """From the last image until the study counts as complete."""
+    releasing: float
+    """From the last image until its association has ended; of one that is kept open, `settle_s`."""
+    closing: float
+    """From then until the study counts as complete."""
+    beginning: float
+    """Until an analysis has taken it."""
     analysing: float
     """What was not scored before, and building the result objects."""
+    taking: float
+    """Until somebody begins to send them."""
     delivering: float
+    """Until the last of them is stored."""
     inferences: int
     """How many were running or begun after the last image had come."""
     inference_s: float
@@ -56,14 +84,22 @@ class Timing:
     @property
     def in_all(self) -> float:
         """From the last image until the last result is stored."""
-        return self.settling + self.analysing + self.delivering
+        return self.releasing + self.after
+
+    @property
+    def after(self) -> float:
+        """The same, without what the sender or `settle_s` takes."""
+        parts = (self.closing, self.beginning, self.analysing, self.taking, self.delivering)
+        return sum(parts)
 
 
 @dataclass(slots=True)
 class Watch:
-    """When inferences took place."""
+    """When inferences took place, and when what else that no ledger keeps."""
 
     spans: list[tuple[float, float]] = field(default_factory=list)
+    ended_at: float = 0.0
+    sends_at: float = 0.0
 
     def since(self, moment: float) -> tuple[int, float]:
         """Return how many inferences ended after a moment, and how many seconds of them."""
@@ -71,11 +107,12 @@ class Watch:
         return len(late), sum(ended - begun for begun, ended in late)
 
 
-def main() -> None:
-    """Measure and print the table."""
+def main() -> int:
+    """Measure, print, and return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pause", type=float, default=3, help="seconds between two views")
     parser.add_argument("--exams", type=int, default=3, help="of which the median is shown")
+    section.add_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         exams = [
@@ -84,23 +121,26 @@ def main() -> None:
             )
             for n in range(options.exams)
         ]
-        early, late = (
-            measure(Path(folder) / f"early-{scores_early}", exams, options.pause, scores_early)
-            for scores_early in (True, False)
-        )
-    table = Table("after the last image", "scored as they come", "scored at the end", "ratio")
-    for name, attribute in ROWS.items():
-        with_it, without = (
-            statistics.median(getattr(one, attribute) for one in timings)
-            for timings in (early, late)
-        )
-        ratio = f"{without / with_it:.2f}" if with_it else ""
-        table.add_row(name, f"{with_it:.2f}", f"{without:.2f}", ratio)
-    Console().print(f"Median of {options.exams} exams, {options.pause:g} s between views", table)
+        timings: dict[Way, list[Timing]] = {}
+        bare: list[Parts] = []
+        for number, way in enumerate(WAYS):
+            Console().print(f"{way.name}: {len(exams)} exams")
+            timings[way] = measure(Path(folder) / f"way-{number}", exams, options.pause, way)
+            bare += by_script(Path(folder) / f"script-{number}", exams)
+    return section.finish(arrival_section.of(timings, bare, options.pause), options)
+
+
+def by_script(folder: Path, exams: Sequence[Sequence[Path]]) -> list[Parts]:
+    """Return what the last view of each exam costs without a node, with as many threads."""
+    script = Bare(load_model(PACKAGE.name, PACKAGE.parent), InferenceSettings().threads)
+    with Pacs(folder) as pacs:
+        to = Address(AE_TITLE, LOOPBACK, pacs.port)
+        script.last_view(exams[0], to)  # to warm up, as the node is
+        return [script.last_view(exam, to) for exam in exams]
 
 
 def measure(
-    folder: Path, exams: Sequence[Sequence[Path]], pause_s: float, scores_early: bool
+    folder: Path, exams: Sequence[Sequence[Path]], pause_s: float, way: Way
 ) -> list[Timing]:
     """Return the timing of each exam, one after the other, at a node of its own."""
     watch = Watch()
@@ -113,35 +153,71 @@ def measure(
             finally:
                 watch.spans.append((begun, time.time()))
 
-    with Pacs(folder / "pacs") as pacs, mock.patch("node.running.networks.Inference", Timed):
-        node = App(config(folder / "state", pacs.port, scores_early))
+    class TimedApp(App):
+        def _deliver(self, job: Job) -> None:
+            watch.sends_at = time.time()
+            super()._deliver(job)
+
+    class Ending(Receiving):
+        def close_association(self, association_id: str) -> None:
+            super().close_association(association_id)
+            watch.ended_at = time.time()
+
+    with (
+        Pacs(folder / "pacs") as pacs,
+        mock.patch("node.running.networks.Inference", Timed),
+        mock.patch("node.app.Receiving", Ending),
+    ):
+        node = TimedApp(config(folder / "state", pacs.port, way.scores_early))
         node.start()
         try:
-            return [timing(node, watch, exam, pause_s) for exam in exams]
+            return [timing(node, watch, exam, pause_s, way) for exam in exams]
         finally:
             node.stop()
 
 
-def timing(node: App, watch: Watch, exam: Sequence[Path], pause_s: float) -> Timing:
+def timing(node: App, watch: Watch, exam: Sequence[Path], pause_s: float, way: Way) -> Timing:
     """Send an exam view by view, wait for its results, and return how long each step took."""
-    to = Address(NODE, LOOPBACK, node.port)
+    association = associate(node.port, exam)
     for number, path in enumerate(exam):
         if number:
             time.sleep(pause_s)
-        (outcome,) = send([path], to, MODALITY)
-        if outcome.state != "sent":
-            raise SystemExit(f"the node did not take an image: {outcome.words}")
+        if association.send_c_store(path).Status != 0:
+            raise SystemExit("the node did not take an image")
+    if way.is_released:
+        association.release()
     seen = wait_for_the_newest(node.ledger)
-    assert seen.closed_at is not None and seen.done_at is not None, "done"
+    if not way.is_released:
+        association.release()
+    assert seen.closed_at is not None, "done"
+    begun_at, built_at, stored_at = steps(node.ledger, seen.study_uid)
+    settle_s = node.config.completeness.settle_s
+    ended_at = watch.ended_at if way.is_released else seen.last_at + settle_s
     count, inference_s = watch.since(seen.last_at)
-    built_at = finished_at(node.ledger, seen.study_uid)
     return Timing(
-        settling=seen.closed_at - seen.last_at,
-        analysing=built_at - seen.closed_at,
-        delivering=seen.done_at - built_at,
+        releasing=ended_at - seen.last_at,
+        closing=seen.closed_at - ended_at,
+        beginning=begun_at - seen.closed_at,
+        analysing=built_at - begun_at,
+        taking=watch.sends_at - built_at,
+        delivering=stored_at - watch.sends_at,
         inferences=count,
         inference_s=inference_s,
     )
+
+
+def associate(port: int, exam: Sequence[Path]) -> Association:
+    """Open an association for an exam, as a modality does."""
+    ae = AE(ae_title=MODALITY)
+    for path in exam:
+        header = dcmread(path, stop_before_pixels=True)
+        context = build_context(header.SOPClassUID, header.file_meta.TransferSyntaxUID)
+        if context not in ae.requested_contexts:
+            ae.requested_contexts = [*ae.requested_contexts, context]
+    association = ae.associate(LOOPBACK, port, ae_title=NODE)
+    if not association.is_established:
+        raise SystemExit("the node lets nobody in")
+    return association
 
 
 def wait_for_the_newest(ledger: Ledger) -> StudyOverview:
@@ -155,12 +231,14 @@ def wait_for_the_newest(ledger: Ledger) -> StudyOverview:
     raise SystemExit("the results did not come")
 
 
-def finished_at(ledger: Ledger, study_uid: str) -> float:
-    """Return when the result objects were built and recorded."""
-    table = schema.study_version
-    query = sa.select(table.c.finished_at).where(table.c.study_uid == study_uid)
+def steps(ledger: Ledger, study_uid: str) -> tuple[float, float, float]:
+    """Return when the analysis began, its objects were recorded, and the last one was stored."""
+    version, delivery = schema.study_version, schema.delivery
+    query = sa.select(version.c.decided_at, version.c.finished_at)
+    stored = sa.select(sa.func.max(delivery.c.sent_at)).where(delivery.c.study_uid == study_uid)
     with ledger.reading() as db:
-        return float(db.execute(query).scalar_one())
+        begun_at, built_at = db.execute(query.where(version.c.study_uid == study_uid)).one()
+        return float(begun_at), float(built_at), float(db.execute(stored).scalar_one())
 
 
 def config(state_dir: Path, pacs_port: int, scores_early: bool) -> Config:
@@ -192,15 +270,5 @@ def config(state_dir: Path, pacs_port: int, scores_early: bool) -> Config:
     )
 
 
-ROWS = {
-    "settling, s": "settling",
-    "analysing and building, s": "analysing",
-    "delivering, s": "delivering",
-    "in all, s": "in_all",
-    "inferences after it": "inferences",
-    "seconds of those": "inference_s",
-}
-"""What is shown, and the attribute of a timing that says it."""
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

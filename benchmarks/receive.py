@@ -1,244 +1,229 @@
-"""How fast are objects kept? The node beside DCMTK's storescp and Orthanc, in one run.
+"""How fast are objects kept? The node beside Orthanc, DCMTK and what syncing costs, in one run.
 
-    .venv/bin/python benchmarks/receive.py [--objects 40] [--associations 1 4]
-    .venv/bin/python benchmarks/receive.py --one-study 300 4800
+    .venv/bin/python -m benchmarks.receive [--quick] [--rounds 5] [--folder /tmp]
 
-Each receiver gets the same generated mammograms from DCMTK's storescu, on loopback and on the
-same disk. The node answers Success after fsync and commit; storescp does not fsync, Orthanc is
-as it comes. Machines differ, so read the ratio, not the seconds.
-
-With `--one-study`, studies of that many small MR images come instead, each over one association,
-and the table shows what one object costs: that must not grow with its study. The node has a model
-then, which reads none of them, so that all it does beside receiving is done, too.
+Each receiver gets the same objects from DCMTK's storescu, on loopback and on the same disk, in turn
+with the others; of the rounds the median counts. The node answers Success after fsync and commit.
+Machines differ, so read the ratios, not the seconds. Exit code 1 if a target is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from statistics import median
 
-from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from rich.console import Console
-from rich.table import Table
 
-from node.trial import phantom
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-LOOPBACK = "127.0.0.1"
-NODE = """
-[node]
-ae_title = "RECEIVER"
-state_dir = "state"
-min_free_mb = 0
-[listener]
-host = "127.0.0.1"
-port = {port}
-[[peers]]
-name = "sender"
-ae_title = "SENDER"
-host = "127.0.0.1"
-port = 104
-sends = true
-"""
-MODEL = """
-[[models]]
-name = "breast-area"
-mode = "shadow"
-"""
-AT_ONCE = os.environ | {"TCP_NODELAY": "1"}
-"""Keeps DCMTK, in sender and receivers, from waiting 40 ms for more to send, twice an object."""
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+from postgres import PostgreSQL, is_installed
+
+from benchmarks import floor, receive_section, section
+from benchmarks.made_objects import write_mammograms, write_slices
+from benchmarks.receive_section import (
+    ASSOCIATIONS,
+    FLOOR,
+    MAMMOGRAMS,
+    ONE_SYNC,
+    SMALL,
+    Amounts,
+    Measured,
+    Taken,
+    over,
+)
+from benchmarks.receivers import (
+    AT_ONCE,
+    LOOPBACK,
+    MODEL,
+    ON_POSTGRESQL,
+    ON_SQLITE,
+    ORTHANC,
+    PATIENCE_S,
+    PDU,
+    PLAIN,
+    RECEIVER,
+    SENDER,
+    STORESCP,
+    Running,
+    peak_of,
+    running,
+)
+
+QUICK = Amounts(rounds=1, mammograms=4, small=100, sizes=(50, 200), single=20, slices=100)
+_SMALL, _TINY, _SLICE = 256, 64, 512
+"""Rows and columns of slices: 128 kB, 8 kB, 512 kB."""
+_AT_A_TIME = 4
+_TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a receiver needed for all files."""
-
-    wall_s: float
-    cpu_s: float
-    """Of its own process, without those it started."""
-
-
-def main() -> None:
-    """Measure and print the table."""
+def main() -> int:
+    """Measure, print, and return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--objects", type=int, default=40)
-    parser.add_argument("--associations", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--one-study", type=int, nargs="+", help="sizes of studies, in objects")
+    parser.add_argument("--quick", action="store_true", help="few objects, to try it")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-postgresql", action="store_true", help="even if it is installed")
+    parser.add_argument("--folder", help="on the disk that is measured")
+    section.add_option(parser)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if options.one_study:
-            compare_sizes(folder, options.one_study)
-        else:
-            compare_rates(folder, options.objects, options.associations)
+    amounts = QUICK if options.quick else Amounts(rounds=options.rounds)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, ExitStack() as stack:
+        server = None
+        if is_installed() and not options.no_postgresql:
+            server = stack.enter_context(closing(PostgreSQL(settings=())))
+        found = Bench(Path(name), amounts, server).measure()
+    return section.finish(receive_section.of(found), options)
 
 
-def compare_rates(folder: Path, objects: int, several: Sequence[int]) -> None:
-    """Measure and print how fast mammograms are kept."""
-    files = write_objects(folder / "objects", objects)
-    megabytes = sum(path.stat().st_size for path in files) / 1e6
-    table = Table("receiver", "associations", "MB/s", "objects/s", "of storescp's rate")
-    for associations in several:
-        taken = {
-            name: measure(name, folder / f"{name}-{associations}", files, associations)
-            for name in RECEIVERS
-        }
-        for name, of_it in taken.items():
-            table.add_row(
-                name,
-                str(associations),
-                f"{megabytes / of_it.wall_s:.0f}",
-                f"{len(files) / of_it.wall_s:.1f}",
-                f"{taken['storescp'].wall_s / of_it.wall_s:.2f}",
-            )
-    Console().print(f"{len(files)} objects, {megabytes:.0f} MB in all", table)
+class Bench:
+    """Measures in a folder of its own."""
 
+    def __init__(self, folder: Path, amounts: Amounts, server: PostgreSQL | None) -> None:
+        self._folder = folder
+        self._amounts = amounts
+        self._server = server
+        self._nodes = (ON_SQLITE, ON_POSTGRESQL) if server else (ON_SQLITE,)
+        self._receivers = (ORTHANC, STORESCP, PLAIN, *self._nodes)
+        self._console = Console(highlight=False)
+        (self._warming,) = write_slices(folder / "warming", 1, _TINY)
 
-def compare_sizes(folder: Path, sizes: Sequence[int]) -> None:
-    """Measure and print what one object of a small and of a large study costs."""
-    table = Table("receiver", "objects of the study", "CPU ms per object", "wall ms per object")
-    for size in sizes:
-        files = write_series(folder / f"objects-{size}", size)
-        for name in RECEIVERS:
-            taken = measure(name, folder / f"{name}-{size}", files, 1, MODEL)
-            per_object = (1000 * seconds / size for seconds in (taken.cpu_s, taken.wall_s))
-            table.add_row(name, str(size), *(f"{ms:.1f}" for ms in per_object))
-    Console().print(table)
+    def measure(self) -> Measured:
+        """Return all that is found."""
+        rates = self._rates(MAMMOGRAMS) | self._rates(SMALL)
+        by_size, single = self._by_size(), self._single()
+        return Measured(self._amounts, rates, by_size, single, self._slices())
 
+    def _rates(self, load: str) -> dict[tuple[str, int, str], Taken]:
+        files = {several: self._files(load, several) for several in ASSOCIATIONS}
+        found = defaultdict[tuple[str, int, str], list[Taken]](list)
+        for number in range(self._amounts.rounds):
+            for name in self._receivers:
+                with self._started(name, MODEL if load == SMALL else "") as receiver:
+                    for several, paths in files.items():
+                        taken = self._send(receiver, paths, several)
+                        found[load, several, name].append(taken)
+                        self._say(f"round {number + 1}, {name}, {load} {over(several)}", taken)
+            for several, paths in files.items():
+                for name in (FLOOR, ONE_SYNC):
+                    taken = self._floor(paths, several, is_one=name == ONE_SYNC)
+                    found[load, several, name].append(taken)
+                    self._say(f"round {number + 1}, {name}, {load} {over(several)}", taken)
+        for several in ASSOCIATIONS:
+            shutil.rmtree(self._folder / f"{load}-{several}")
+        return {key: _median(several) for key, several in found.items()}
 
-def write_objects(folder: Path, count: int) -> list[Path]:
-    """Write generated mammograms, each with an identity of its own."""
-    folder.mkdir()
-    (template,) = phantom.exam("benchmark", phantom.EXAM[:1])
-    paths = []
-    for number in range(count):
-        uid = generate_uid(prefix=None)
-        template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = uid
-        paths.append(folder / f"{number}.dcm")
-        template.save_as(paths[-1], enforce_file_format=True)
-    return paths
+    def _files(self, load: str, several: int) -> list[Path]:
+        folder = self._folder / f"{load}-{several}"
+        if load == MAMMOGRAMS:
+            return write_mammograms(folder, self._amounts.mammograms)
+        return write_slices(folder, self._amounts.small, _SMALL)
 
+    def _floor(self, paths: Sequence[Path], threads: int, *, is_one: bool) -> Taken:
+        contents = [path.read_bytes() for path in paths]
+        place = self._folder / "floor"
+        wall_s = floor.take(place, contents, threads, only_file=is_one)
+        shutil.rmtree(place)
+        return Taken(wall_s)
 
-def write_series(folder: Path, count: int) -> list[Path]:
-    """Write a study of small MR images."""
-    folder.mkdir()
-    template = Dataset()
-    template.file_meta = FileMetaDataset()
-    template.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    template.file_meta.MediaStorageSOPClassUID = template.SOPClassUID = MRImageStorage
-    template.StudyInstanceUID = generate_uid(prefix=None)
-    template.SeriesInstanceUID = generate_uid(prefix=None)
-    template.PatientID, template.PatientName, template.AccessionNumber = "B1", "Benchmark", "A1"
-    template.StudyDate, template.Modality = f"{datetime.now(UTC):%Y%m%d}", "MR"
-    template.SamplesPerPixel, template.PhotometricInterpretation = 1, "MONOCHROME2"
-    template.Rows = template.Columns = 64
-    template.BitsAllocated, template.BitsStored, template.HighBit = 16, 12, 11
-    template.PixelRepresentation, template.PixelData = 0, bytes(2 * 64 * 64)
-    paths = []
-    for number in range(count):
-        uid = generate_uid(prefix=None)
-        template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = uid
-        template.InstanceNumber = number + 1
-        paths.append(folder / f"{number}.dcm")
-        template.save_as(paths[-1], enforce_file_format=True)
-    return paths
+    def _by_size(self) -> dict[tuple[str, int], Taken]:
+        found = {}
+        for size in self._amounts.sizes:
+            paths = write_slices(self._folder / "size", size, _TINY)
+            for name in self._nodes:
+                with self._started(name, MODEL) as receiver:
+                    found[name, size] = taken = self._send(receiver, paths)
+                self._say(f"{name}, a study of {size}", taken)
+            shutil.rmtree(self._folder / "size")
+        return found
 
+    def _single(self) -> dict[str, Taken]:
+        found = {}
+        paths = write_slices(self._folder / "single", self._amounts.single, _TINY)
+        for name in self._receivers:
+            with (
+                self._started(name, MODEL) as receiver,
+                ThreadPoolExecutor(_AT_A_TIME) as pool,
+                _timed(receiver) as taken,
+            ):
+                failed = sum(pool.map(lambda path: _sender(receiver, [path]).wait() != 0, paths))
+            if failed:
+                raise SystemExit(f"{name} did not take {failed} of {len(paths)} objects")
+            found[name] = taken[0]
+            self._say(f"{name}, {len(paths)} associations", taken[0])
+        return found
 
-def measure(
-    name: str, place: Path, files: Sequence[Path], associations: int, settings: str = ""
-) -> Taken:
-    """Return what a receiver needs for all files; settings are the node's, beside the usual."""
-    place.mkdir()
-    with running(RECEIVERS[name], place, settings) as (port, process_id):
-        before_s, started = cpu_s(process_id), time.perf_counter()
-        senders = [
-            subprocess.Popen(
-                ["storescu", "-aet", "SENDER", "-aec", "RECEIVER", LOOPBACK, str(port)]
-                + [str(path) for path in files[part::associations]],
-                env=AT_ONCE,
-            )
-            for part in range(associations)
-        ]
-        failed = [sender.wait() for sender in senders if sender.wait()]
-        taken = Taken(time.perf_counter() - started, cpu_s(process_id) - before_s)
-    if failed:
-        raise SystemExit(f"{name}: storescu failed")
-    shutil.rmtree(place)
-    return taken
+    def _slices(self) -> dict[str, Taken]:
+        found = {}
+        paths = write_slices(self._folder / "slices", self._amounts.slices, _SLICE)
+        for name in self._receivers:
+            with self._started(name, MODEL) as receiver, peak_of(receiver) as peak:
+                taken = self._send(receiver, paths)
+            found[name] = Taken(taken.wall_s, taken.cpu_s, peak.mb)
+            self._say(f"{name}, {len(paths)} slices", found[name])
+        return found
 
+    @contextmanager
+    def _started(self, name: str, settings: str) -> Iterator[Running]:
+        """Run a receiver that has received an object, in a folder and on a ledger of its own."""
+        database = ""
+        if self._server and name == ON_POSTGRESQL:
+            database = self._server.new_database(is_empty=True)
+        place = self._folder / "receiver"
+        with running(name, place, settings, database) as receiver:
+            self._warm(receiver)
+            yield receiver
+        shutil.rmtree(place)
 
-def cpu_s(process_id: int) -> float:
-    """Return the CPU time of a process so far, of its user's and of the system's."""
-    fields = Path(f"/proc/{process_id}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-
-
-@contextlib.contextmanager
-def running(command: Sequence[str], place: Path, settings: str) -> Iterator[tuple[int, int]]:
-    """Run a receiver on a free port until the block ends; yield the port and the process."""
-    port, web_port = free_port(), free_port()
-    (place / "node.toml").write_text(NODE.format(port=port) + settings)
-    (place / "orthanc.json").write_text(
-        json.dumps(
-            {
-                "StorageDirectory": "storage",
-                "IndexDirectory": "storage",
-                "DicomAet": "RECEIVER",
-                "DicomPort": port,
-                "HttpPort": web_port,
-                "DicomModalities": {"sender": ["SENDER", LOOPBACK, 104]},
-                "DicomAlwaysAllowStore": False,
-            }
-        )
-    )
-    with (place / "log").open("w") as log:
-        arguments = [str(part).format(port=port) for part in command]
-        process = subprocess.Popen(arguments, cwd=place, stdout=log, stderr=log, env=AT_ONCE)
-    try:
-        wait_until_it_listens(port)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_until_it_listens(port: int) -> None:
-    """Return as soon as a port is open."""
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex((LOOPBACK, port)) == 0:
+    def _warm(self, receiver: Running) -> None:
+        """Have it take an object; on a busy machine some abort what comes while they start."""
+        for _ in range(_TRIES):
+            if not _sender(receiver, [self._warming]).wait():
+                receiver.wait_until_it_rests()
                 return
-        time.sleep(0.1)
-    raise SystemExit(f"nothing listens on {port} after a minute")
+        raise SystemExit(f"{receiver.name} takes no object")
+
+    def _send(self, receiver: Running, paths: Sequence[Path], several: int = 1) -> Taken:
+        os.sync()
+        with _timed(receiver) as taken:
+            senders = [_sender(receiver, paths[part::several]) for part in range(several)]
+            failed = [sender.args for sender in senders if sender.wait()]
+        if failed:
+            raise SystemExit(f"storescu failed: {failed[0]!r:.300}")
+        return taken[0]
+
+    def _say(self, what: str, taken: Taken) -> None:
+        self._console.print(
+            f"{what}: {taken.wall_s:.2f} s, CPU {taken.cpu_s:.2f} s", soft_wrap=True
+        )
 
 
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def _timed(receiver: Running) -> Iterator[list[Taken]]:
+    taken: list[Taken] = []
+    before_s, began_at = receiver.cpu_s(), time.perf_counter()
+    yield taken
+    taken.append(Taken(time.perf_counter() - began_at, receiver.cpu_s() - before_s))
 
 
-RECEIVERS: dict[str, list[str]] = {
-    "storescp": ["storescp", "-aet", "RECEIVER", "+xa", "-od", ".", "{port}"],
-    "Orthanc": ["Orthanc", "orthanc.json"],
-    "ai-node": [sys.executable, "-m", "node", "run", "--config", "node.toml"],
-}
-"""Receivers by name; DCMTK's is the measure."""
+def _sender(receiver: Running, paths: Sequence[Path]) -> subprocess.Popen[bytes]:
+    command = ["storescu", "-ta", str(PATIENCE_S), "-pdu", str(PDU), "-aet", SENDER]
+    to = ["-aec", RECEIVER, LOOPBACK, str(receiver.port)]
+    return subprocess.Popen([*command, *to, *map(str, paths)], env=AT_ONCE)
+
+
+def _median(several: Sequence[Taken]) -> Taken:
+    return Taken(median(one.wall_s for one in several), median(one.cpu_s for one in several))
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

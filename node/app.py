@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from node.flow.forgetting import FORGET_EVERY_S
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.retention import RETENTION_EVERY_S
+from node.flow.settling_soon import SettlingSoon
 from node.flow.telling import TELL_EVERY_S
 from node.flow.timers import (
     BEATS,
@@ -91,6 +92,7 @@ _DRAIN_JOBS_S = 30
 _MEND_EVERY_S = 10
 _LOOK_SOON_S = 1.0
 """After an object has come: it may be the last that was waited for."""
+_OVER_S = 0.05
 
 
 class App:
@@ -123,9 +125,12 @@ class App:
         self._changing = threading.Lock()
         """Taken to put other rooms in the place of these, and to begin with work in them."""
         self._timers = Timers(self.failed.set)
+        self._settling_soon = SettlingSoon(lambda uids: self._rooms.settler.settle(uids))
         self._receiving = Receiving(self.ledger)
         self.reception = Reception(
-            self._current, self.store, self._receiving, self._is_in_scope, self._on_kept
+            *(self._current, self.store, self._receiving, self._is_in_scope),
+            on_kept=self._on_kept,
+            on_end=self._on_end,
         )
         self._asking_back = self._asks_back()
         self._committer = Committer(
@@ -195,8 +200,10 @@ class App:
 
     def _asks_back(self) -> AskingBack:
         current, asking = self._current, Asking(self.ledger)
-        is_in_scope, soon = self._is_in_scope, self._settle_soon
-        return AskingBack(current, self.store, asking, self.reception, is_in_scope, soon)
+        return AskingBack(
+            *(current, self.store, asking, self.reception, self._is_in_scope),
+            on_here=lambda study_uid: self._on_end([study_uid]),
+        )
 
     def _this_process(self) -> ThisProcess:
         return ThisProcess(
@@ -273,6 +280,7 @@ class App:
         self._reconcile()
         self._begin_rounds(processes)
         self._examine_parts()  # what is ill from the start is said at once
+        self._settling_soon.start()
         self._alarms.post.start()
         if processes and self.config.inference.scores_early:
             self._rooms.early_scorer.start()
@@ -414,6 +422,7 @@ class App:
         self._asking_back.stop()
         self.reception.close()
         self._rooms.early_scorer.stop()
+        self._settling_soon.stop()
         self._timers.stop()
         self._alarms.post.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
@@ -479,15 +488,15 @@ class App:
     def _label_former(self) -> None:
         label_former(Filing(self.ledger), self.store)
 
-    def _on_kept(self) -> None:
+    def _on_kept(self, study_uid: str) -> None:
         self._rooms.early_scorer.wake()
-        self._settle_soon()
+        # A moment later than needed, so that it finds the quiet time over.
+        self._settling_soon.look([study_uid], self.config.completeness.settle_s + _OVER_S)
         self._timers.once_in(_LOOK_SOON_S, self._asking_back.look, "ask back soon")
 
-    def _settle_soon(self) -> None:
-        # A moment later than needed, so that the sweep finds the quiet time over.
-        delay_s = self.config.completeness.settle_s + 0.05
-        self._timers.once_in(delay_s, lambda: self._rooms.settler.settle(), "settle soon")
+    def _on_end(self, study_uids: Collection[str]) -> None:
+        ended_s = self.config.completeness.ended_s
+        self._settling_soon.look(study_uids, ended_s and ended_s + _OVER_S)
 
     def _on_asked(self) -> None:
         self._timers.once_in(LINGERS_S + 0.05, self._committer.report, "commitment soon")

@@ -364,8 +364,11 @@ class TriageSettings(Section):
 class Completeness(Section):
     """When is a study complete."""
 
+    ended_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """Quiet time once every expected view or phase is there and no association that brought images
+    of the study is open."""
     settle_s: Seconds = 3
-    """Quiet time once every expected view or phase is there."""
+    """Quiet time once every expected view or phase is there, while an association is open."""
     quiet_s: Seconds = 60
     """Quiet time without open association when views or phases are missing."""
     final_s: Seconds = 1800
@@ -1029,6 +1032,7 @@ def _advice_on_models(config: Config) -> Iterator[str]:
 
 def _advice_on_times(config: Config) -> Iterator[str]:
     for shorter, longer, table in (
+        ("ended_s", "settle_s", config.completeness),
         ("settle_s", "quiet_s", config.completeness),
         ("quiet_s", "final_s", config.completeness),
         ("retry_first_s", "retry_max_s", config.delivery),

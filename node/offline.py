@@ -139,7 +139,8 @@ def analyse_folder(  # noqa: PLR0913 - all but the first four by name or rarely
     except OSError as error:
         raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
     read = _read(paths, on_read)
-    with Inference(settings or config.InferenceSettings(), (model,)) as inference:
+    settings = settings or config.InferenceSettings()
+    with Inference(settings, (model,), draws_at_once=True) as inference:
         kinds = tuple(outputs) or config.presets()["default"]
         pipeline = Pipeline(
             inference,

@@ -240,7 +240,8 @@ class Desk:
         )
 
     def arrivals(self) -> list[Arrival]:
-        return self.settling.arrivals()
+        found = (self.settling.arrival(one.study_uid) for one in self.settling.arriving())
+        return [arrival for arrival in found if arrival is not None]
 
     def close(self, closing: Closing = CLOSING, *, study: str = STUDY) -> Job:
         """Close what has arrived as a version, and return its job."""

@@ -101,13 +101,23 @@ class PostgreSQL:
         )
 
 
+def is_installed() -> bool:
+    """Return whether a server can be started, for who can do without."""
+    return _newest("initdb") is not None
+
+
 def _find(program: str) -> str:
-    """Return the newest of a program, which Debian does not put on the PATH; or fail."""
-    installed = sorted(Path(_DEBIAN).glob(f"*/bin/{program}"), key=_version)
-    found = str(installed[-1]) if installed else shutil.which(program)
+    """Return the newest of a program, or fail."""
+    found = _newest(program)
     if found is None:
         pytest.fail(f"{program} is not installed: apt-get install postgresql", pytrace=False)
     return found
+
+
+def _newest(program: str) -> str | None:
+    """Return the newest of a program, which Debian does not put on the PATH."""
+    installed = sorted(Path(_DEBIAN).glob(f"*/bin/{program}"), key=_version)
+    return str(installed[-1]) if installed else shutil.which(program)
 
 
 def _version(path: Path) -> float:

@@ -74,7 +74,7 @@ def test_a_shuffled_breast_is_complete_with_its_last_slice_and_a_knee_is_out_of_
         assert set(store(node.port, paths[first::ASSOCIATIONS])) == {0x0000}
     of_breast, of_knee = str(breast[0].StudyInstanceUID), str(knee[0].StudyInstanceUID)
     seen = reaches(node, of_breast, lambda one: one.version == 1)
-    assert seen.reason == "5/5 phases"
+    assert seen.reason == "5/5 phases, quiet 1 s"
     assert seen.closed_at is not None
     assert seen.last_image_at is not None
     assert seen.closed_at - seen.last_image_at < QUIET_S - 1

@@ -74,6 +74,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "docs/odd-objects.md",
         "docs/operate.md",
         "docs/page-access.md",
+        "docs/performance.md",
         "docs/records.md",
         "docs/reliability.md",
         "docs/retention.md",

@@ -10,7 +10,7 @@ from pathlib import Path
 import factories
 import pytest
 from factories import L_MLO
-from peers import Pacs, association, modality, refused_connections, store
+from peers import Pacs, association, contexts_of, modality, refused_connections, store
 from ports import free_port
 from pydicom import Dataset
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
@@ -96,7 +96,7 @@ def test_an_exam_comes_back_as_results_in_the_same_study(
     exam = factories.exam("end to end")
     assert store(node.port, factories.saved_exam(tmp_path, "end to end")) == [SUCCESS] * 4
     seen = reaches(node, exam[0].StudyInstanceUID, is_done)
-    assert seen.reason == "4/4 views"
+    assert seen.reason == "4/4 views, association ended"
     assert seen.models[0].outcome.startswith("4 of 4 images analysed")
     objects = [received.read() for received in pacs.received]
     assert len(of_class(objects, ComprehensiveSRStorage)) == 1
@@ -106,6 +106,17 @@ def test_an_exam_comes_back_as_results_in_the_same_study(
         assert dataset.PatientID == exam[0].PatientID
         assert dataset.AccessionNumber == exam[0].AccessionNumber
         assert dataset.SeriesInstanceUID not in {image.SeriesInstanceUID for image in exam}
+
+
+def test_a_sender_that_keeps_its_association_open_is_waited_for_a_quiet_moment(
+    node: App, tmp_path: Path
+) -> None:
+    paths = factories.saved_exam(tmp_path, "kept open")
+    study = factories.exam("kept open")[0].StudyInstanceUID
+    with association(node.port, contexts_of(paths)) as opened:
+        assert [opened.send_c_store(path).Status for path in paths] == [SUCCESS] * 4
+        seen = reaches(node, study, is_done)
+    assert seen.reason == "4/4 views, quiet 0.5 s"
 
 
 @pytest.mark.slow
@@ -133,7 +144,7 @@ def test_an_exam_that_lacks_a_view_is_answered_and_the_late_view_makes_a_second_
     first = len(pacs.received)
     store(node.port, paths[3:])
     seen = reaches(node, study, lambda s: s.version == 2 and is_done(s))
-    assert seen.reason == "4/4 views"
+    assert seen.reason == "4/4 views, association ended"
     assert len(pacs.received) == first + 6
 
 

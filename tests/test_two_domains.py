@@ -89,7 +89,7 @@ def test_a_radiograph_and_a_mammogram_go_each_to_the_model_that_is_meant_for_it(
     assert len(of_study(pacs, chest, ComprehensiveSRStorage)) == 1
     assert len(of_study(pacs, chest, SecondaryCaptureImageStorage)) == 1  # nothing is marked
     seen = reaches(node, breast, in_state("done"))
-    assert seen.reason == "4/4 views"
+    assert seen.reason == "4/4 views, association ended"
     assert [model.model for model in seen.models] == ["small"]
     assert len(of_study(pacs, breast, ComprehensiveSRStorage)) == 1
 

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydicom import Dataset
 from node import score_key
 from node.analysis.conclusion import conclude, not_analysed, refused_images
 from node.analysis.selection import select
+from node.analysis.turns import TurnsByName
 from node.config import Provider
 from node.dicom.header import DEFER_BYTES, read_header
 from node.domains.table import domain_of, is_in_scope
@@ -122,6 +123,8 @@ class Pipeline:
     """A demonstration model may set a study's triage level."""
     has_level_in_lists: bool = False
     """Series Descriptions name the triage level."""
+    turns: TurnsByName = field(default_factory=TurnsByName, compare=False, repr=False)
+    """An image that is being scored as it comes is waited for by the analysis of its study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +310,18 @@ def score_unit(pipeline: Pipeline, unit: Unit, model: Model) -> UnitScore:
         key = image_digest_of(unit), model_digest_of(model, pipeline.provider)
         score = pipeline.scores.find_score(*key)
         if score is None:
+            score = _new_score(pipeline, unit, model, key)
+    return replace(score, unit=unit.key)  # it may be known from other instances
+
+
+def _new_score(pipeline: Pipeline, unit: Unit, model: Model, key: tuple[str, str]) -> UnitScore:
+    """Run a model on a unit, unless another thread is just doing it and records what it says."""
+    with pipeline.turns.alone(key):
+        score = pipeline.scores.find_score(*key)
+        if score is None:
             score = pipeline.inference.score(unit, model)
             pipeline.scores.record_score(*key, score)
-    return replace(score, unit=unit.key)  # it may be known from other instances
+        return score
 
 
 def image_digest_of(unit: Unit) -> str:

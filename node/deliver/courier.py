@@ -57,10 +57,10 @@ class Courier:
 
         Raises DeliveryError if it should say so but does not.
         """
-        intact = self._intact(reports)
-        return (
-            self.destination.conflict(intact) if intact else None
-        )  # `send` says why there is none
+        parcels = map(self._parcel, reports)
+        intact = next(filter(_is_intact, parcels), None)  # all say alike whose they are
+        # Where none is, `send` says why.
+        return None if intact is None else self.destination.conflict([intact])
 
     def send(self, reports: Sequence[BuiltReport], require_current: Callable[[], None]) -> Sending:
         """Send a report set; return with an outcome for each object.

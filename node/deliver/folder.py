@@ -110,7 +110,7 @@ def _made(root: Path, study_uid: str) -> Path:
 def _put(content: bytes, folder: Path, sop_uid: str, root_mode: int) -> None:
     """Have a file hold all of this after a power cut; until then nothing has its name."""
     target = folder / _name(sop_uid)
-    if _digest(target) == hashlib.sha256(content).hexdigest():
+    if (former := _digest(target)) and former == hashlib.sha256(content).hexdigest():
         _fsync(target)  # we may have died right after it got its name
         _fsync(folder)
         return

@@ -32,6 +32,9 @@ class Awaited:
     is_relative: bool = False
     """Whether a part is whole is judged by the others alone: where all lack the same, because all
     of them come piece by piece, each looks whole. So not while somebody is still sending."""
+    comes_in_parts: bool = False
+    """Much else comes that is read with it, as a rule series by series, each over an association of
+    its own: that one of these has ended says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
 """When is a study complete, and why: decided from what arrived, the reason kept in words.
 
-In order of strength: every expected view or phase is there and it has been quiet for a moment, and
-where a phase is judged by the others alone no association that brought images is open; no
-association that brought images is open and it has been quiet for longer; the final limit.
+In order of strength: every expected view or phase is there, and no association that brought images
+is open; or it has been quiet for a moment, and where a phase is judged by the others alone none is
+open, too; no association that brought images is open and it has been quiet for longer; the final
+limit.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -43,13 +45,17 @@ def why_complete(arrival: Arrival, awaited: Awaited, settings: config.Completene
     # And what looks whole by itself alone may be half of it.
     is_in_doubt = arrival.revision_reason is not None or awaited.is_relative
     is_whole = bool(there) and not missing and not awaited.is_uncounted
-    is_all_there = is_whole and not (is_in_doubt and arrival.open_associations > 0)
+    has_ended = arrival.open_associations == 0
     damaged = f", {refused_as_damaged(arrival.damaged)}" if arrival.damaged else ""
-    if is_all_there and arrival.quiet_s >= settings.settle_s:
-        return f"{len(there)}/{len(there)} {awaited.what}{damaged}"
+    counted = f"{len(there)}/{len(there)} {awaited.what}"
+    is_over = has_ended and (arrival.came_with_one or not awaited.comes_in_parts)
+    if is_whole and is_over and not is_in_doubt and arrival.quiet_s >= settings.ended_s:
+        return f"{counted}, association ended{damaged}"
+    if is_whole and (has_ended or not is_in_doubt) and arrival.quiet_s >= settings.settle_s:
+        return f"{counted}, quiet {settings.settle_s:g} s{damaged}"
     said = words_of_awaited(awaited)
     words = (f", {said}" if said else "") + damaged
-    if arrival.open_associations == 0 and arrival.quiet_s >= settings.quiet_s:
+    if has_ended and arrival.quiet_s >= settings.quiet_s:
         return f"quiet {settings.quiet_s:g} s{words}"
     if arrival.age_s >= settings.final_s:
         return f"final limit {settings.final_s:g} s{words}"
@@ -61,6 +67,9 @@ _NOTHING_COMES_BACK = (
     "is to be analysed all the same: ai-node release %s. The next of this sender are no warning"
 )
 
+
+_REST = 20
+"""Times as long as a look at a study that was not complete, before it was quiet."""
 
 _UNJUDGED = Awaited(is_uncounted=True)
 
@@ -87,6 +96,9 @@ class Settler:
         self._settings = settings
         self._models = models
         """Each enabled model with its mode."""
+        self._rests: dict[str, float] = {}
+        """Until when studies are left alone that were looked at before they were quiet: some come
+        over an association for each of thousands of objects."""
         self._told = set[str]()
         """The senders of whom an excluded study has been told as a warning."""
         self._ranking = [
@@ -102,17 +114,41 @@ class Settler:
         """The names of the models that may rank a study."""
         return frozenset(model.manifest.name for model in self._ranking)
 
-    def settle(self) -> None:
-        """Look at every study that is being received. Repeats safely, on any node.
+    def settle(self, among: Collection[str] | None = None) -> dict[str, float]:
+        """Look at every study that is being received, or at these. Repeats safely, on any node.
 
         A study whose judging fails of a defect is held, once it is as quiet as makes any study
-        complete: it stops no other, and a person hears of it.
+        complete: it stops no other, and a person hears of it. Returns which of the studies should
+        be looked at again, and after how many seconds.
         """
-        # Before that, nothing makes a study complete.
-        quiet_s = min(self._settings.settle_s, self._settings.quiet_s)
-        arrivals = self._settling.arrivals(quiet_s=quiet_s, age_s=self._settings.final_s)
-        waiting = {one.study_uid for one in arrivals if not self._settle(one)}
-        self._scopes.forget_all_but(waiting)
+        settings = self._settings
+        # Before that, nothing makes a study complete but that its associations have ended.
+        quiet_s = min(settings.settle_s, settings.quiet_s)
+        found = self._settling.arriving(
+            quiet_s=quiet_s, age_s=settings.final_s, ended_s=settings.ended_s, among=among
+        )
+        waiting, again = set[str](), dict[str, float]()
+        for one in found:
+            is_early = one.quiet_s < quiet_s and one.age_s < settings.final_s
+            if is_early and (left_s := self._rests.get(one.study_uid, 0) - time.monotonic()) > 0:
+                again[one.study_uid] = left_s
+            elif not self._look(one.study_uid, is_early=is_early):
+                waiting.add(one.study_uid)
+        if among is None:
+            waiting |= again.keys()
+            self._scopes.forget_all_but(waiting)
+            self._rests = {uid: at for uid, at in self._rests.copy().items() if uid in waiting}
+        return again
+
+    def _look(self, study_uid: str, *, is_early: bool) -> bool:
+        """Look at one study; return whether it is closed, or held, or not received any more."""
+        began_at = time.monotonic()
+        arrival = self._settling.arrival(study_uid)
+        is_over = arrival is None or self._settle(arrival)
+        if is_early and not is_over:
+            ended_at = time.monotonic()
+            self._rests[study_uid] = ended_at + _REST * (ended_at - began_at)
+        return is_over
 
     def _settle(self, arrival: Arrival) -> bool:
         """Close a study if it is complete; return whether it is closed, or held."""

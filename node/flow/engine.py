@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from dbos._queue import queue_thread
 
-from node.ledger import Job
+from node.flow.bell import Bell
+from node.ledger import Job, after_commit
 from node.ledger.connections import open_server_pool
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ _QUEUES: Mapping[str, str] = {"process": "process", "deliver": "deliver", "messa
 """What is sent to a destination waits in the lane of that destination, whatever it is."""
 
 _POLL_S = 0.25
-"""Every hop through a queue costs about this long."""
+"""How soon a job begins that another process has enqueued; what this one does begins at once."""
 
 _FIRST_DUE_AT = 1_577_836_800.0
 """Priorities are the seconds since then, 2020-01-01: they fit into 31 bits until 2088."""
@@ -73,8 +74,9 @@ class Engine:
     """The queue of one process. DBOS allows one at a time in a process."""
 
     def __init__(self, database_url: str, node_id: str, jobs: Mapping[str, Run]) -> None:
+        self._bell = Bell(2 * _POLL_S)
         _run.clear()
-        _run.update(jobs)
+        _run.update({kind: self._ringing_after(run) for kind, run in jobs.items()})
         self._database = _database(database_url)
         config = {
             "name": "ai-node",
@@ -106,6 +108,8 @@ class Engine:
         others = set(threading.enumerate())
         DBOS.launch()
         self._thread = _running(queue_thread, others)
+        if (event := _stop_event_of(self._thread)) is not None:
+            self._bell.hang_on(event)
         if processes:
             # All nodes read these from the database: the last one to start decides for all.
             DBOS.register_queue(
@@ -145,6 +149,18 @@ class Engine:
             job.attempt,
             job.destination,
         )
+        after_commit(db, self._bell.ring)
+
+    def _ringing_after(self, run: Run) -> Run:
+        """Let the next job begin when one has ended; the queue would look again by and by."""
+
+        def run_and_ring(job: Job) -> None:
+            try:
+                run(job)
+            finally:
+                self._bell.ring_soon()
+
+        return run_and_ring
 
     def lost(self, jobs: Iterable[Job], live_nodes: LiveNodes) -> list[Job]:
         """Return the jobs that neither wait in a queue nor run in a live process."""
@@ -230,6 +246,15 @@ def _running(work: Callable[..., None], others: Collection[threading.Thread]) ->
     started = [thread for thread in threading.enumerate() if thread not in others]
     (found,) = (thread for thread in started if getattr(thread, "_target", None) is work)
     return found
+
+
+def _stop_event_of(thread: threading.Thread) -> threading.Event | None:
+    """Return what the threads of DBOS's queues wait on between two looks, and end by.
+
+    DBOS keeps that to itself, too; without it they look as often as they are told to.
+    """
+    arguments = getattr(thread, "_args", ())
+    return next((one for one in arguments if isinstance(one, threading.Event)), None)
 
 
 def _database(url: str) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def awaited_by(manifests: Sequence[Manifest], shown: Sequence[Shown]) -> Awaited
         in_words=", ".join(filter(None, map(words_of_awaited, found))) if says_more else "",
         is_uncounted=any(one.is_uncounted for one in found),
         is_relative=any(one.is_relative for one in found),
+        comes_in_parts=any(one.comes_in_parts for one in found),
     )
 
 

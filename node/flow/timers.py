@@ -109,7 +109,7 @@ class Timers:
         """When each sweep is due again, by the monotonic clock: its interval after it ended."""
         self._failing: dict[str, _Failing] = {}
 
-    def every(self, interval_s: float, sweep: Callable[[], None], name: str) -> None:
+    def every(self, interval_s: float, sweep: Callable[[], object], name: str) -> None:
         """Run a sweep at an interval."""
         guarded = self._guarded(sweep, name)
 
@@ -162,7 +162,7 @@ class Timers:
         for once in self._once.values():
             once.end()
 
-    def _guarded(self, sweep: Callable[[], None], name: str) -> Callable[[], None]:
+    def _guarded(self, sweep: Callable[[], object], name: str) -> Callable[[], None]:
         """Let a sweep fail now and then; one that keeps failing takes the process down."""
         failures = 0
         worked_at = time.monotonic()

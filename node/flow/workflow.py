@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -62,6 +63,9 @@ TRIES = GIVE_UP_AFTER
 LOST_AFTER = 3
 """Attempts at a delivery after which a file of it that is not there, or damaged, is given up: on a
 shared store it may only come late."""
+
+_WRITERS = 4
+"""A file that is made sure of waits for the disk most of the time."""
 
 RETRY_S = 5.0
 RETRY_MAX_S = 300.0
@@ -166,8 +170,7 @@ class Workflow:
                 self.store.remove(report.path)
 
         with unless_recorded(remove):
-            for built in objects:
-                reports.append(self._write(work, built))
+            self._write_all(work, objects, reports)
             finished = Finished(
                 results=results,
                 reports=tuple(reports),
@@ -273,6 +276,15 @@ class Workflow:
         folders = ", and no folder is for it" if self.config.folders else ""
         words = f"no destination: peer {sender} neither receives nor names one in results_to"
         return f"{words}{folders}"
+
+    def _write_all(self, work: Work, objects: Sequence[Built], reports: list[BuiltReport]) -> None:
+        """Write objects, several at once, and add to `reports` what is written, whatever fails."""
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="writer") as pool:
+            written = [pool.submit(self._write, work, built) for built in objects]
+        # The pool has ended: nothing of it is written any more.
+        reports += [one.result() for one in written if one.exception() is None]
+        for one in written:
+            one.result()
 
     def _write(self, work: Work, built: Built) -> BuiltReport:
         dataset = built.dataset

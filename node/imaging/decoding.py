@@ -68,7 +68,10 @@ class SampleLayout:
 
     def steps(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Turn right-aligned samples into steps above the lowest value that can be stored."""
-        steps = samples & self.word((1 << self.stored) - 1)
+        most = self.word((1 << self.stored) - 1)
+        if not self.is_signed and samples.dtype == self.word and samples.max() <= most:
+            return samples  # as nearly all are
+        steps = samples & most
         if self.is_signed:
             steps ^= self.word(1 << (self.stored - 1))  # two's complement to offset binary
         return steps
@@ -136,6 +139,8 @@ def require_no_more_bits(samples: NDArray[Any], layout: SampleLayout, header: Da
 
     Above them there may be an overlay that says so, or what is left of a sign.
     """
+    if samples.dtype.kind == "u" and samples.max() < 1 << layout.stored:
+        return  # nothing is above them
     above_it = range(layout.high_bit + 1, layout.allocated)
     positions = _overlay_positions(header).intersection(above_it)
     overlays = sum(1 << position for position in positions)
@@ -214,7 +219,8 @@ def _compressed(
 
 def _native(content: bytes, layout: SampleLayout, *, is_big_endian: bool) -> NDArray[Any]:
     dtype = layout.container.newbyteorder(">" if is_big_endian else "<")
-    samples = np.frombuffer(content, dtype, count=math.prod(layout.shape)).astype(layout.word)
+    samples = np.frombuffer(content, dtype, count=math.prod(layout.shape))
+    samples = samples.astype(layout.word, copy=False)
     shift = layout.high_bit + 1 - layout.stored
     if shift:  # samples that do not end at bit 0
         samples = np.right_shift(samples, shift)

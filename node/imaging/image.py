@@ -27,6 +27,7 @@ from node.imaging.grey import (
     padding_steps,
     says_how_to_display,
 )
+from node.imaging.resampling import looked_up
 from node.imaging.source import PixelSource, blaming_the_bytes, opened, words_of
 from node.imaging.spacing import spacing_of
 from node.imaging.visibility import NOTHING_HIDDEN, Hidden, hidden_by
@@ -57,10 +58,13 @@ class Image:
         rows, columns = self.values.shape
         return rows, columns
 
+    def table(self, kind: Literal["voi", "stored"]) -> Float32:
+        """Return for each value its grey as `grey` has it."""
+        return self.voi_grey if kind == "voi" else self.stored_grey
+
     def grey(self, kind: Literal["voi", "stored"]) -> Float32:
         """Return grey values 0..1, brighter being denser and padding being 0."""
-        table = self.voi_grey if kind == "voi" else self.stored_grey
-        return table[self.values]
+        return looked_up(self.table(kind), self.values)
 
     @property
     def highest_step(self) -> int:
@@ -71,7 +75,7 @@ class Image:
     def steps(self) -> Float32:
         """Return stored values as whole numbers, 0 (background) to `highest_step`."""
         table = np.rint(self.stored_grey.astype(np.float64) * self.highest_step)
-        return np.asarray(table, dtype=np.float32)[self.values]
+        return looked_up(np.asarray(table, dtype=np.float32), self.values)
 
     @property
     def measured_spacing_mm(self) -> tuple[float, float]:

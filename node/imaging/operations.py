@@ -6,7 +6,7 @@ What each does to the last digit stands in models/README.md, section "Pixels".
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -20,7 +20,7 @@ from node.imaging.components import Bools, Component, eroded, largest_component
 from node.imaging.grey import Float32
 from node.imaging.grid import PlaneGrid
 from node.imaging.image import Image
-from node.imaging.resampling import resized
+from node.imaging.resampling import resized, resized_lookup
 from node.manifest import pixels as words
 from node.study import View
 
@@ -49,8 +49,8 @@ class Prepared:
 
 def prepare(image: Image, operations: words.Operations, shows: View | None) -> Prepared:
     """Return the network's input of an image, which shows a view as far as that is known."""
-    step = _begun(image, operations, shows)
-    for operation in operations[1:]:
+    step, following = _begun(image, operations, shows)
+    for operation in following:
         step = _STEPS[type(operation)](step, operation)
     tensor = np.ascontiguousarray(step.grey[np.newaxis], dtype=np.float32)
     if tensor.ndim == 3:
@@ -91,14 +91,35 @@ class _Step:
         return self.grey if self.whole is None else self.whole
 
 
-def _begun(image: Image, operations: words.Operations, shows: View | None) -> _Step:
+def _begun(
+    image: Image, operations: words.Operations, shows: View | None
+) -> tuple[_Step, Sequence[words.Operation]]:
+    """Return the image in grey, and the operations that are still to follow.
+
+    An image that is resized at once, mirrored or not, never lies in memory in grey and full size.
+    """
     rows, columns = image.shape
     grid, grey = PlaneGrid.whole(rows, columns, rows, columns), words.grey_values(operations)
     laterality = shows.laterality if shows else None
     decide = partial(chest_wall_of, image, laterality, words.without_orientation(operations))
-    if grey.scale != "none":
-        return _Step(image.grey(grey.values), grid, shows, 1.0, cache(decide))
-    return _Step(image.steps, grid, shows, image.highest_step, cache(decide))
+    unseen = _Step(_NOT_LOOKED_UP, grid, shows, 1.0, cache(decide))
+    following = operations[1:]
+    if grey.scale == "none":
+        return replace(unseen, grey=image.steps, highest=image.highest_step), following
+    mirror = next((one for one in following[:1] if isinstance(one, words.Mirror)), None)
+    resize = following[1 if mirror else 0 :][:1]
+    if not (resize and isinstance(resize[0], words.Resize) and resize[0].antialias):
+        return replace(unseen, grey=image.grey(grey.values)), following
+    values, (one,) = image.values, resize
+    if mirror and unseen.is_chest_wall_right != (mirror.chest_wall == "right"):
+        values = values[:, ::-1]
+        unseen = replace(unseen, grid=grid.mirrored(columns))
+    size = _fitted(rows, columns, one)
+    small = resized_lookup(image.table(grey.values), values, *size, one.filter)
+    return _fitted_in(unseen, (rows, columns), small, one), following[2 if mirror else 1 :]
+
+
+_NOT_LOOKED_UP: NDArray[np.float32] = np.empty((0, 0), np.float32)
 
 
 def _seen(step: _Step, chest_wall: str | None) -> Float32:
@@ -191,7 +212,15 @@ def _resize(step: _Step, one: words.Resize) -> _Step:
     rows, columns = step.grey.shape
     height, width = _fitted(rows, columns, one)
     grey = resized(step.grey, height, width, one.filter, one.antialias)
-    grid = step.plane.resized((rows, columns), height, width)
+    return _fitted_in(step, (rows, columns), grey, one)
+
+
+def _fitted_in(
+    step: _Step, before: tuple[int, int], grey: NDArray[Any], one: words.Resize
+) -> _Step:
+    """Return an image that had a size before it was resized, in its window."""
+    height, width = grey.shape
+    grid = step.plane.resized(before, height, width)
     if (height, width) == (one.height, one.width):
         return replace(step, grey=grey, grid=grid)
     where = "centre" if one.align == "centre" else ""

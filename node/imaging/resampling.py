@@ -8,7 +8,8 @@ do for float32 (INTER_LINEAR, INTER_CUBIC).
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from collections.abc import Iterator
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -42,6 +43,48 @@ def resized(
     if grey.dtype == np.uint8:
         both = np.clip(np.rint(both), 0, 255)
     return np.ascontiguousarray(both, dtype=grey.dtype)
+
+
+_ROWS_AT_A_TIME = 128
+"""So many rows of what is looked up stay in the processor's cache until they are resized."""
+
+
+def looked_up(table: NDArray[_Value], values: NDArray[np.integer[Any]]) -> NDArray[_Value]:
+    """Return what a table has for each value, which are all within it."""
+    found = np.empty(values.shape, table.dtype)
+    for rows in _blocks(len(values)):
+        np.take(table, values[rows], out=found[rows], mode="clip")
+    return found
+
+
+def resized_lookup(
+    table: NDArray[_Value],
+    values: NDArray[np.integer[Any]],
+    height: int,
+    width: int,
+    filter_name: Filter,
+) -> NDArray[_Value]:
+    """Return `resized` with antialias, to the last bit, of what a table has for each value.
+
+    Pillow filters each row by itself and then each column, so that what is looked up need never
+    lie in memory as a whole.
+    """
+    if values.shape == (height, width) or filter_name == "nearest":
+        return resized(looked_up(table, values), height, width, filter_name, antialias=True)
+    pillow = OF_PILLOW[filter_name]
+    across = np.empty((len(values), width), table.dtype)
+    block = np.empty((_ROWS_AT_A_TIME, values.shape[1]), table.dtype)
+    for rows in _blocks(len(values)):
+        part = block[: rows.stop - rows.start]
+        np.take(table, values[rows], out=part, mode="clip")
+        image = PIL.Image.fromarray(part)
+        across[rows] = np.asarray(image.resize((width, len(part)), pillow))
+    return _filtered(across, height, width, pillow)
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _ROWS_AT_A_TIME):
+        yield slice(start, min(start + _ROWS_AT_A_TIME, count))
 
 
 def _filtered(

@@ -121,7 +121,10 @@ class PixelSource:
         """Return chunks of pixel data that are not encapsulated, by their places from 0."""
         for place in places:
             self.file.seek(self.at + place * size)
-            yield b"".join(self._next(size))
+            chunk = self.file.read(size)
+            if len(chunk) < size:
+                raise Unreadable("pixel data ends early")
+            yield chunk
 
     def pieces_from(self, start: int) -> Iterator[bytes]:
         """Return the rest, from a byte on, of pixel data that are not encapsulated."""

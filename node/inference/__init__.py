@@ -49,6 +49,7 @@ from node.inference.messages import (
     score_in,
     volume_picture_in,
 )
+from node.inference.pictures import Pictures, mark_of
 from node.logs import form_in_use
 from node.manifest import Model
 from node.result import UnitScore
@@ -70,10 +71,14 @@ class Inference:
         settings: config.InferenceSettings,
         models: Sequence[Model],
         on_scored: Callable[[Model, float], None] = lambda model, took_s: None,
+        *,
+        draws_at_once: bool = False,
     ) -> None:
         self._settings = settings
         self._on_scored = on_scored
         """Told how long a model took for one unit, in seconds."""
+        self._pictures = Pictures() if draws_at_once else None
+        """Of images that were scored, drawn while they were decoded; None: only when asked."""
         packages = tuple(Package(model.folder, model.manifest) for model in models)
         self._setup = Setup(settings, packages)
         self._free: queue.SimpleQueue[_Child | None] = queue.SimpleQueue()
@@ -125,11 +130,15 @@ class Inference:
             followed=unit.followed.keys(),
             batch=model.manifest.image_batch,
         )
-        return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
+        job = ScoreJob.about(unit, model)
+        is_drawn = model.manifest.unit.of == "image" and not unit.all_volumes
+        drawn = unit.instance if is_drawn else None
+        return self._ask(job, read, partial(self._on_scored, model), drawn)
 
     def picture(self, instance: Instance) -> Picture:
         """Return an image as a display shows it."""
-        return self._ask(PictureJob(instance.path, instance.sop_uid), picture_in)
+        drawn = self._pictures.take(instance.path) if self._pictures else None
+        return drawn or self._ask(PictureJob(instance.path, instance.sop_uid), picture_in)
 
     def volume_picture(
         self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
@@ -200,15 +209,32 @@ class Inference:
         job: ImageJob,
         read: Callable[[Message], _Answer | Failure],
         on_answer: Callable[[float], None] = lambda took_s: None,
+        drawn: Instance | None = None,
     ) -> _Answer:
         with self._child() as child:
             begun = time.monotonic()
             answer = child.ask(job, read, self._settings.deadline_s)
             took_s = time.monotonic() - begun
+            if drawn is not None and not isinstance(answer, Failure):
+                self._draw(child, drawn)
         if isinstance(answer, Failure):
             raise _ERRORS[answer.error](answer.words)
         on_answer(took_s)
         return answer
+
+    def _draw(self, child: _Child, instance: Instance) -> None:
+        """Keep the picture of an image that a child has just decoded; if there is one, as it is."""
+        path = instance.path
+        if self._pictures is None or self._pictures.has(path):
+            return
+        try:
+            mark = mark_of(path)
+            job = PictureJob(path, instance.sop_uid)
+            answer = child.ask(job, picture_in, self._settings.deadline_s)
+        except (ModelError, OSError):  # it has its score; whoever asks for the picture is told
+            return
+        if not isinstance(answer, Failure):
+            self._pictures.keep(path, mark, answer)
 
     @contextlib.contextmanager
     def _child(self) -> Iterator[_Child]:

@@ -17,7 +17,6 @@ from pathlib import Path
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.imaging.digests import pixel_digest
 from node.imaging.grey import Float32
-from node.imaging.image import open_image
 from node.imaging.preparation import picture
 from node.imaging.volume import Slice
 from node.imaging.volume_pictures import slice_pictures, volume_picture
@@ -31,6 +30,7 @@ from node.inference.inputs import (
     prepared_phases,
     slices_by_role,
 )
+from node.inference.last_image import LastImage
 from node.inference.line import Line, Message
 from node.inference.messages import (
     Failure,
@@ -61,6 +61,10 @@ from node.study import IMAGE, PRE_CONTRAST, Picture, VolumePicture
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_KEPT_BYTES = 1 << 28
+"""Of memory that is free again, the child keeps so much: an image of 4096 x 3328 needs it each time
+anew, and to have the system clear it costs as much as a third of the work."""
 
 
 def serve(file_descriptor: int, form: LogForm) -> None:
@@ -69,6 +73,7 @@ def serve(file_descriptor: int, form: LogForm) -> None:
     `form` is that of the parent's log.
     """
     _die_with_the_parent()
+    _keep_memory()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent drains, then closes the pipe
     start_logging(form=form)
@@ -111,13 +116,16 @@ class _Networks:
         }
         for session in self._sessions.values():
             warm_up(session)
+        self.images = LastImage()
 
     def score(self, job: ScoreJob) -> UnitScore:
         """Decode, prepare, run, and read the answers."""
         if job.volumes:
             return self._score_volumes(job)
         manifest = self._models[job.model_name].manifest
-        seen = {role: _seen(role, image, job.unit, manifest) for role, image in job.images.items()}
+        seen = {
+            role: self._seen(role, image, job.unit, manifest) for role, image in job.images.items()
+        }
         given = joined(
             self._inputs[job.model_name],
             {role: image.tensor for role, image in seen.items()},
@@ -128,6 +136,19 @@ class _Networks:
         outputs = (read_output(output, answers, manifest, on) for output in manifest.outputs)
         mirrored = (role for role, image in seen.items() if image.is_against_laterality)
         return UnitScore(job.unit, tuple(outputs), tuple(mirrored))
+
+    def _seen(self, role: str, shown: ShownImage, unit: str, manifest: Manifest) -> _Seen:
+        """Prepare an image; raise StudyError if the network must not get it."""
+        opening = self.images.open
+        try:
+            image, prepared = prepared_image(shown.path, shown.view, manifest, opening)
+        except StudyError as error:
+            if role == IMAGE:
+                raise
+            raise type(error)(f"{role}: {error}") from error
+        grid = prepared.grid
+        on = None if grid is None else OnImage(unit, image, grid)
+        return _Seen(prepared.tensor, on, prepared.is_against_laterality)
 
     def _score_volumes(self, job: ScoreJob) -> UnitScore:
         manifest = self._models[job.model_name].manifest
@@ -186,19 +207,6 @@ class _Seen:
     is_against_laterality: bool
 
 
-def _seen(role: str, shown: ShownImage, unit: str, manifest: Manifest) -> _Seen:
-    """Prepare an image; raise StudyError if the network must not get it."""
-    try:
-        image, prepared = prepared_image(shown.path, shown.view, manifest)
-    except StudyError as error:
-        if role == IMAGE:
-            raise
-        raise type(error)(f"{role}: {error}") from error
-    grid = prepared.grid
-    on = None if grid is None else OnImage(unit, image, grid)
-    return _Seen(prepared.tensor, on, prepared.is_against_laterality)
-
-
 def _open(setup: Setup) -> tuple[_Networks | None, NotReady | None]:
     if setup.settings.provider == "cpu":  # others map address space they never use
         limit = setup.settings.memory_mb * 1024 * 1024
@@ -230,11 +238,13 @@ def _answer(networks: _Networks, job: ImageJob) -> Message:
 
 
 def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | VolumePicture | str:
+    if not (isinstance(job, PictureJob) or (isinstance(job, ScoreJob) and job.images)):
+        networks.images.forget()
     match job:
         case ScoreJob():
             return networks.score(job)
         case PictureJob():
-            return picture(open_image(job.path))
+            return picture(networks.images.open(job.path))
         case VolumePictureJob():
             frames = {
                 role: [(one.path, one.number) for one in volume]
@@ -257,3 +267,11 @@ def _die_with_the_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)
+
+
+def _keep_memory() -> None:
+    """Let the GNU C library take large blocks from what it has; elsewhere it is as it is."""
+    tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if tune is not None:
+        tune(_M_MMAP_MAX, 0)
+        tune(_M_TRIM_THRESHOLD, _KEPT_BYTES)

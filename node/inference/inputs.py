@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,14 @@ from node.manifest import InputTensor, Manifest
 from node.study import IMAGE, PRE_CONTRAST, View
 
 
-def prepared_image(path: Path, view: View | None, manifest: Manifest) -> tuple[Image, Prepared]:
+def prepared_image(
+    path: Path,
+    view: View | None,
+    manifest: Manifest,
+    opening: Callable[[Path], Image] = open_image,
+) -> tuple[Image, Prepared]:
     """Return an image and what a network gets of it; raise StudyError if it must not get it."""
-    image, domain = open_image(path), domain_of(manifest)
+    image, domain = opening(path), domain_of(manifest)
     domain.require_visible(image.hidden)
     prepared = prepare(image, manifest.operations, view)
     domain.require_plausible(prepared.seen, manifest)

@@ -29,7 +29,13 @@ from node.ledger.coming_back import COMES_BACK, missing_words
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
 from node.ledger.connections import is_trouble
 from node.ledger.damaged import DamagedObject, damaged_in
-from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_recorded
+from node.ledger.database import (
+    DEAD_AFTER_S,
+    Ledger,
+    OutcomeUnknown,
+    after_commit,
+    unless_recorded,
+)
 from node.ledger.delivering import Delivering
 from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
@@ -239,6 +245,7 @@ __all__ = [
     "WebRole",
     "Withdrawal",
     "Work",
+    "after_commit",
     "damaged_in",
     "examine",
     "is_trouble",

@@ -41,6 +41,17 @@ class OutcomeUnknown(sa.exc.OperationalError):
     """COMMIT was answered by an error: whether what was written is there, nobody can say yet."""
 
 
+_AFTER_COMMIT = "after commit"
+
+
+def after_commit(db: sa.Connection, do: Callable[[], None]) -> None:
+    """Have something done once a transaction of `Ledger.writing` is committed, else not.
+
+    It must not fail: what was written is there.
+    """
+    db.info[_AFTER_COMMIT].append(do)
+
+
 @contextmanager
 def unless_recorded(remove: Callable[[], None]) -> Iterator[None]:
     """Call `remove` for what the block was to record, if it surely has not.
@@ -142,8 +153,10 @@ class Ledger:
         # SQLite lets writers of one process compete without a queue, and gives up on the unlucky.
         turn = self._turn if self.has_one_writer else contextlib.nullcontext()
         is_to_commit = False
+        to_do: list[Callable[[], None]] = []
         try:
             with turn, self._writer.begin() as db:
+                db.info[_AFTER_COMMIT] = to_do
                 yield db
                 if not even_if_moved:
                     _require_not_moved(db)
@@ -152,6 +165,8 @@ class Ledger:
             if is_to_commit:
                 raise OutcomeUnknown(None, None, error.orig or error) from error
             raise
+        for do in to_do:
+            do()
 
 
 def _require_not_moved(db: sa.Connection) -> None:

@@ -50,6 +50,15 @@ Enqueue = Callable[[sa.Connection, Job], None]
 
 
 @dataclass(frozen=True, slots=True)
+class StudyArriving:
+    """A study that is being received, and how long nothing has come, as the database has it."""
+
+    study_uid: str
+    quiet_s: float
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """What is known of a study that is being received, for deciding whether it is complete."""
 
@@ -62,6 +71,9 @@ class Arrival:
     quiet_s: float
     age_s: float
     open_associations: int
+    """Of those that brought images of it."""
+    came_with_one: bool = True
+    """One association brought all of it."""
     is_by_hand: bool = False
     """A person wants it to be analysed, whatever speaks against it."""
     revision_reason: str | None = None

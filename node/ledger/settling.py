@@ -16,7 +16,7 @@ from node.ledger.coming_back import ask_back
 from node.ledger.damaged import damaged_in
 from node.ledger.database import Ledger
 from node.ledger.order import due_at
-from node.ledger.records import Arrival, ArrivalPart, Closing, Enqueue, Job
+from node.ledger.records import Arrival, ArrivalPart, Closing, Enqueue, Job, StudyArriving
 from node.ledger.rows import (
     SHOWN,
     add_note,
@@ -49,19 +49,36 @@ class Settling:
 
     ledger: Ledger
 
-    def arrivals(self, *, quiet_s: float = 0, age_s: float = 0) -> list[Arrival]:
-        """Return the studies that are being received.
+    def arriving(
+        self,
+        *,
+        quiet_s: float = 0,
+        age_s: float = 0,
+        ended_s: float | None = None,
+        among: Collection[str] | None = None,
+    ) -> list[StudyArriving]:
+        """Return the studies that are being received, all or those among these.
 
-        Of those that nothing else can be said of, none of the objects is looked at: of what still
-        comes, that is neither `quiet_s` quiet nor `age_s` old.
+        Not those that nothing can be said of yet: what still comes, that is neither `quiet_s`
+        quiet nor `age_s` old, nor `ended_s` quiet with no association open that brought images of
+        it. None of the objects is looked at, however many there are.
         """
-        study = schema.study
+        study, is_wanted = schema.study, _is_received()
         quiet, age = now() - study.c.last_at, now() - study.c.first_at
-        is_receiving = study.c.state == StudyState.RECEIVING
-        asked_back = schema.asked_back
-        is_asked_back = sa.exists().where(asked_back.c.study_uid == study.c.study_uid)
-        is_wanted = is_receiving & study.c.held_reason.is_(None) & ~is_asked_back
-        return self._read(is_wanted & ((quiet >= quiet_s) | (age >= age_s)))
+        is_due = (quiet >= quiet_s) | (age >= age_s)
+        if ended_s is not None:
+            is_due |= (quiet >= ended_s) & ~sa.exists().where(_is_open(self.ledger.dead_after_s))
+        if among is not None:
+            is_wanted &= study.c.study_uid.in_(sorted(among))
+        query = sa.select(study.c.study_uid, quiet.label("quiet_s"), age.label("age_s"))
+        with self.ledger.reading() as db:
+            rows = db.execute(query.where(is_wanted & is_due)).all()
+        return [StudyArriving(row.study_uid, row.quiet_s, row.age_s) for row in rows]
+
+    def arrival(self, study_uid: str) -> Arrival | None:
+        """Return what is known of a study that is being received; None if it is not any more."""
+        found = self._read(_is_received() & (schema.study.c.study_uid == study_uid))
+        return found[0] if found else None
 
     def held_below(self, level: Priority) -> list[Arrival]:
         """Return the studies that are held and have no triage level as high as this one."""
@@ -82,11 +99,15 @@ class Settling:
             study.c.revision,
             study.c.revision_reason,
             study.c.is_by_hand,
+            sa.select(sa.func.count())
+            .where(_is_open(self.ledger.dead_after_s))
+            .scalar_subquery()
+            .label("open_associations"),
+            (_came_with(sa.func.min) == _came_with(sa.func.max)).label("came_with_one"),
         )
         with self.ledger.reading() as db:
             rows = db.execute(query.where(is_wanted)).all()
-            counts = [_count_open_associations(db, row, self.ledger.dead_after_s) for row in rows]
-            return [_arrival(db, row, count) for row, count in zip(rows, counts, strict=True)]
+            return [_arrival(db, row) for row in rows]
 
     def shown_in_detail(self, study_uid: str) -> tuple[Shown, ...]:
         """Return what each object of a study shows, with its details, in the order they came.
@@ -307,7 +328,7 @@ def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
         add_note(db, study_uid, f"what was queued of versions before {number} is cancelled")
 
 
-def _arrival(db: sa.Connection, study: sa.Row[Any], open_associations: int) -> Arrival:
+def _arrival(db: sa.Connection, study: sa.Row[Any]) -> Arrival:
     return Arrival(
         study_uid=study.study_uid,
         sender=study.sender,
@@ -315,7 +336,8 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], open_associations: int) -> A
         last_at=study.last_at,
         quiet_s=study.quiet_s,
         age_s=study.age_s,
-        open_associations=open_associations,
+        open_associations=study.open_associations,
+        came_with_one=bool(study.came_with_one),
         is_by_hand=study.is_by_hand,
         revision_reason=_why_revised(db, study),
         revision=study.revision,
@@ -335,20 +357,38 @@ def _parts(db: sa.Connection, study_uid: str) -> tuple[ArrivalPart, ...]:
     return tuple(ArrivalPart(shown_in(row), row.why_excluded, row.removed) for row in rows)
 
 
-def _count_open_associations(db: sa.Connection, study: sa.Row[Any], dead_after_s: float) -> int:
+def _is_received() -> sa.ColumnElement[bool]:
+    """Return which studies may become complete: nothing else must be seen to before."""
+    study, asked_back = schema.study, schema.asked_back
+    is_received = (study.c.state == StudyState.RECEIVING) & study.c.held_reason.is_(None)
+    return is_received & ~sa.exists().where(asked_back.c.study_uid == study.c.study_uid)
+
+
+def _is_open(dead_after_s: float) -> sa.ColumnElement[bool]:
+    """Return which associations are open, of a node that lives, that brought images of a study.
+
+    Each that is open is asked for in the index of the study: they are few, and its objects many.
+    """
     instance, association, node = schema.instance, schema.association, schema.node
-    of_study = sa.select(instance.c.association_id).where(
-        instance.c.study_uid == study.study_uid, instance.c.state == InstanceState.CURRENT
+    has_brought = sa.exists().where(
+        instance.c.study_uid == schema.study.c.study_uid,
+        instance.c.association_id == association.c.id,
+        instance.c.state == InstanceState.CURRENT,
     )
-    query = (
-        sa.select(sa.func.count())
-        .select_from(association)
-        .join(node, node.c.id == association.c.node_id)
-        .where(association.c.closed_at.is_(None), node.c.stopped_at.is_(None))
-        .where(node.c.beat_at > now() - dead_after_s)
-        .where(association.c.id.in_(of_study))
+    return sa.and_(
+        association.c.closed_at.is_(None),
+        association.c.node_id == node.c.id,
+        node.c.stopped_at.is_(None),
+        node.c.beat_at > now() - dead_after_s,
+        has_brought.correlate(schema.study, association),
     )
-    return int(db.execute(query).scalar_one())
+
+
+def _came_with(most: Any) -> sa.ScalarSelect[str]:
+    """Return the first or last association of a study: one step each in the index."""
+    instance = schema.instance
+    query = sa.select(most(instance.c.association_id))
+    return query.where(instance.c.study_uid == schema.study.c.study_uid).scalar_subquery()
 
 
 def _why_revised(db: sa.Connection, study: sa.Row[Any]) -> str | None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pkgutil import resolve_name
 
 from pydicom import Dataset
+from pydicom.tag import Tag
+from pydicom.uid import ExplicitVRLittleEndian
 
 from node.config import presets
 from node.kinds import KINDS
 from node.outputs.case import Draft
 from node.outputs.guard import check, check_patient, check_result
+
+_PIXEL_DATA = Tag(0x7FE00010)
 
 Builder = Callable[[Draft], list[Dataset]]
 """Builds the objects of a kind: none of them if the results hold nothing that it could say."""
@@ -52,7 +57,28 @@ def build_report_set(draft: Draft, kinds: Iterable[str] | None = None) -> list[B
 
 
 def to_bytes(dataset: Dataset) -> bytes:
-    """Encode the object as a Part 10 file; the same object gives the same bytes."""
+    """Encode the object as a Part 10 file; the same object gives the same bytes.
+
+    Pixels at its end are put there as they are: pydicom would copy them several times.
+    """
+    elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118 - undecoded
+    pixels = elements.pop(_PIXEL_DATA).value if _ends_with_plain_pixels(dataset) else b""
+    without = Dataset(elements)
+    without.file_meta = dataset.file_meta
     stream = BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
+    without.save_as(stream, enforce_file_format=True)
+    if not pixels:
+        return stream.getvalue()
+    head = struct.pack("<HH2sHL", _PIXEL_DATA.group, _PIXEL_DATA.element, b"OB", 0, len(pixels))
+    return b"".join((stream.getbuffer(), head, pixels))
+
+
+def _ends_with_plain_pixels(dataset: Dataset) -> bool:
+    element = dataset.get_item(_PIXEL_DATA) if _PIXEL_DATA in dataset else None
+    return (
+        element is not None
+        and (element.VR, max(dataset.keys())) == ("OB", _PIXEL_DATA)
+        and isinstance(element.value, bytes)
+        and len(element.value) % 2 == 0
+        and dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    )

@@ -66,7 +66,7 @@ class AskingBack:
     reception: Reception
     is_in_scope: Callable[[Shown], bool]
     """Of some model."""
-    on_here: Callable[[], None] = lambda: None
+    on_here: Callable[[str], None] = lambda study_uid: None
     """Told that a study goes on."""
     _thread: threading.Thread | None = None
     _end: Callable[[], None] = lambda: None
@@ -177,7 +177,7 @@ class AskingBack:
         words = "all its images are here again"
         self.asking.end(study_uid, words)
         log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
-        self.on_here()
+        self.on_here(study_uid)
 
     def _see_to(self, asked: AskedBack) -> None:
         if not self.store.is_there():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,8 +69,13 @@ class Reception:
         store: Store,
         receiving: Receiving,
         is_in_scope: Callable[[Shown], bool],
-        on_kept: Callable[[], None] = lambda: None,
+        on_kept: Callable[[str], None] = lambda study_uid: None,
+        on_end: Callable[[Collection[str]], None] = lambda study_uids: None,
     ) -> None:
+        """Make one; `on_kept` is told of which study an object was kept.
+
+        And `on_end`, when no more comes with what brought objects, of which studies it did.
+        """
         self._current = current
         self._store = store
         self._receiving = receiving
@@ -78,11 +83,12 @@ class Reception:
         self._is_in_scope = is_in_scope
         """Of some model."""
         self._on_kept = on_kept
+        self._on_end = on_end
         self._comparison = Comparison(lambda: current.config.inference)
         self.peers = PeerNotes(Peers(receiving.ledger))
         """What peers do, for whoever lets them in to add to."""
-        self._open = set[str]()
-        """The associations that have begun and not ended."""
+        self._open: dict[str, set[str]] = {}
+        """The associations that have begun and not ended, with the studies that they brought."""
 
     def close(self) -> None:
         """End the process that compares, if there is one; a comparison under way fails."""
@@ -91,18 +97,20 @@ class Reception:
     def begin(self, sender: str) -> Came:
         """Record that a sender begins to bring objects: its studies are waited for until `end`."""
         came = Came(sender, str(uuid.uuid4()))
-        self._open.add(came.association_id)  # before the row, which a sweep would close
+        self._open[came.association_id] = set()  # before the row, which a sweep would close
         try:
             self._receiving.open_association(came.association_id, self._store.node_id, sender)
         except BaseException:
-            self._open.discard(came.association_id)
+            del self._open[came.association_id]
             raise
         return came
 
     def end(self, came: Came) -> None:
         """Record that no more comes with it; if that fails, a sweep does it."""
-        self._open.discard(came.association_id)
+        brought = self._open.pop(came.association_id, set[str]())
         self._receiving.close_association(came.association_id)
+        if brought:
+            self._on_end(brought)
 
     def is_open(self, association_id: str) -> bool:
         """Return whether more may come with it, for the sweep over those that are not."""
@@ -122,7 +130,7 @@ class Reception:
         try:
             self._see_that_there_is_room(came.sender)
             size = path.stat().st_size
-            recorded = self._keep(path, came, digest)
+            recorded, study_uid = self._keep(path, came, digest)
         except Unreadable as error:
             self._put_aside(path, came, error)
             raise
@@ -130,7 +138,8 @@ class Reception:
             path.unlink(missing_ok=True)
         self.peers.kept(came.sender)
         metrics.count_received(came.sender, size)
-        self._on_kept()
+        self._open.get(came.association_id, set()).add(study_uid)
+        self._on_kept(study_uid)
         return recorded
 
     def _see_that_there_is_room(self, sender: str) -> None:
@@ -168,7 +177,8 @@ class Reception:
             words = "The study of an unreadable object cannot be told of it: %s"
             log.warning(words, error.orig)
 
-    def _keep(self, temporary: Path, came: Came, digest: str) -> Recorded:
+    def _keep(self, temporary: Path, came: Came, digest: str) -> tuple[Recorded, str]:
+        """Keep an object; return what became of it, and of which study it is."""
         header = read_header(temporary)
         instance = describe(header, temporary, digest or dataset_digest(temporary))
         is_new = self._receiving.is_unheard_of(instance.study_uid, instance.sop_uid)
@@ -176,9 +186,9 @@ class Reception:
         if kept is not None and kept.digest == instance.digest and not kept.is_awaited:
             if not kept.is_removed and not self._store.path(kept.path).exists():
                 self._store.restore(temporary, kept.path)
-            return "same"
+            return "same", instance.study_uid
         if kept is not None and kept.state == InstanceState.OWN:
-            return "same"
+            return "same", instance.study_uid
         if twice := stated_twice(header):
             words = "%s states %s twice, with different values: its study is held"
             study = {"study": instance.study_uid}
@@ -205,7 +215,7 @@ class Reception:
         with unless_recorded(lambda: self._store.remove(relative_path)):
             recorded = self._record(instance, replace(received, relative_path=relative_path))
         self._tidy(recorded, instance, self._store.path(relative_path), came.sender)
-        return recorded
+        return recorded, instance.study_uid
 
     def _find_kept(self, instance: Instance) -> Kept | None:
         self._receiving.recall(instance.study_uid)

@@ -46,7 +46,7 @@ class Networks:
         self.settings, self.models = settings, models
         """Models in their kept copies: a process that is replaced later finds the same files."""
         self._on_scored = on_scored
-        self._main = Inference(settings, models, on_scored)
+        self._main = Inference(settings, models, on_scored, draws_at_once=True)
         self._digests = frozenset(model.package_digest for model in models)
         self._former: dict[str, _Former] = {}
         self._lock = threading.Lock()

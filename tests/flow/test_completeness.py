@@ -64,11 +64,12 @@ def arrival(
 @pytest.mark.parametrize(
     ("given_arrival", "expected", "reason"),
     [
-        (arrival(ALL, quiet_s=2.9), FOUR, None),
-        (arrival(ALL, quiet_s=3), FOUR, "4/4 views"),
-        (arrival(ALL, quiet_s=3, open_associations=1), FOUR, "4/4 views"),
-        (arrival((*ALL, R_CC), quiet_s=3), FOUR, "4/4 views"),
-        (arrival((*ALL, View(R_CC.laterality, "ML")), quiet_s=3), FOUR, "4/4 views"),
+        (arrival(ALL), FOUR, "4/4 views, association ended"),
+        (arrival(ALL, quiet_s=3), FOUR, "4/4 views, association ended"),
+        (arrival(ALL, quiet_s=2.9, open_associations=1), FOUR, None),
+        (arrival(ALL, quiet_s=3, open_associations=1), FOUR, "4/4 views, quiet 3 s"),
+        (arrival((*ALL, R_CC)), FOUR, "4/4 views, association ended"),
+        (arrival((*ALL, View(R_CC.laterality, "ML"))), FOUR, "4/4 views, association ended"),
         (arrival(ALL[:3], quiet_s=59), FOUR, None),
         (arrival(ALL[:3], quiet_s=60), FOUR, "quiet 60 s, L MLO missing"),
         (arrival((L_MLO,), quiet_s=60), FOUR, "quiet 60 s, R CC, L CC, R MLO missing"),
@@ -94,7 +95,8 @@ def test_the_reason_is_said_in_words(
 
 
 @pytest.mark.parametrize(
-    ("views", "reason"), [(ALL, "4/4 views"), (ALL[:3], "quiet 60 s, L MLO missing"), ((), "quiet")]
+    ("views", "reason"),
+    [(ALL, "4/4 views, association ended"), (ALL[:3], "quiet 60 s, L MLO missing"), ((), "quiet")],
 )
 def test_the_reason_says_which_objects_were_refused_as_damaged(
     views: tuple[View, ...], reason: str
@@ -123,16 +125,16 @@ def test_nothing_waits_past_the_final_limit(some: Arrival, expected: frozenset[V
 
 
 @given(ARRIVALS, EXPECTED)
-def test_a_quiet_study_with_all_views_says_so_and_nothing_is_missing(
+def test_a_study_with_all_views_says_so_and_nothing_is_missing(
     some: Arrival, expected: frozenset[View]
 ) -> None:
     reason = why_complete(some, expected, SETTINGS)
-    if (
-        expected
-        and expected <= {shown.view for shown in some.shown}
-        and some.quiet_s >= SETTINGS.settle_s
-    ):
-        assert reason == f"{len(expected)}/{len(expected)} views"
+    if expected and expected <= {shown.view for shown in some.shown}:
+        all_there = f"{len(expected)}/{len(expected)} views"
+        if not some.open_associations:
+            assert reason == f"{all_there}, association ended"
+        elif some.quiet_s >= SETTINGS.settle_s:
+            assert reason == f"{all_there}, quiet 3 s"
     if reason:
         missing = expected - {shown.view for shown in some.shown}
         assert all(str(view) in reason for view in missing)
@@ -141,7 +143,8 @@ def test_a_quiet_study_with_all_views_says_so_and_nothing_is_missing(
 
 @given(ARRIVALS, EXPECTED)
 def test_nothing_is_complete_while_images_come(some: Arrival, expected: frozenset[View]) -> None:
-    if some.quiet_s < SETTINGS.settle_s and some.age_s < SETTINGS.final_s:
+    is_still_coming = some.open_associations and some.quiet_s < SETTINGS.settle_s
+    if is_still_coming and some.age_s < SETTINGS.final_s:
         assert why_complete(some, expected, SETTINGS) is None
 
 
@@ -156,15 +159,117 @@ def receive(desk: Desk, views: tuple[View, ...], study: str = STUDY) -> None:
         desk.receive(f"{study}.{number}", study=study, view=str(view))
 
 
-def test_four_views_and_a_quiet_moment_start_the_analysis(desk: Desk, settler: Settler) -> None:
+def open_association(desk: Desk) -> None:
+    """Open the association that `desk.receive` has all come with."""
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
+
+
+def test_four_views_and_the_end_of_their_association_start_the_analysis_at_once(
+    desk: Desk, settler: Settler
+) -> None:
+    open_association(desk)
     receive(desk, ALL)
     settler.settle()
     assert desk.jobs == []
-    desk.let_pass(3)
+    desk.receiving.close_association("association")
     settler.settle()
     assert desk.jobs == [Job("process", STUDY, 1, 1)]
-    assert desk.row(schema.study_version, STUDY, 1)["reason"] == "4/4 views"
+    assert state_and_words(desk)[1] == "4/4 views, association ended"
     assert desk.row(schema.analysis, STUDY, 1, "breast-area")["mode"] == "shadow"
+
+
+def test_while_it_is_open_they_start_it_after_a_quiet_moment(desk: Desk, settler: Settler) -> None:
+    open_association(desk)
+    receive(desk, ALL)
+    desk.let_pass(2)
+    settler.settle()
+    assert desk.jobs == []
+    desk.let_pass(1)
+    settler.settle()
+    assert desk.jobs == [Job("process", STUDY, 1, 1)]
+    assert state_and_words(desk)[1] == "4/4 views, quiet 3 s"
+
+
+def test_an_association_that_has_brought_nothing_of_a_study_does_not_hold_it_up(
+    desk: Desk, settler: Settler
+) -> None:
+    open_association(desk)
+    for n, view in enumerate(ALL):
+        desk.receive(f"{STUDY}.{n}", view=str(view), association="another")
+    desk.receive("1.9.1", study="1.9", view="R CC")
+    settler.settle()
+    assert desk.jobs == [Job("process", STUDY, 1, 1)]
+
+
+def test_nor_does_one_over_which_our_own_results_came_back(desk: Desk, settler: Settler) -> None:
+    open_association(desk)
+    for n, view in enumerate(ALL):
+        desk.receive(f"{STUDY}.{n}", view=str(view), association="another")
+    desk.receive(f"{STUDY}.9", view=None, modality="SR", is_own=True)
+    settler.settle()
+    assert desk.jobs == [Job("process", STUDY, 1, 1)]
+
+
+def test_all_associations_that_brought_images_of_a_study_must_have_ended(
+    desk: Desk, settler: Settler
+) -> None:
+    open_association(desk)
+    desk.receiving.open_association("another", NODE, "modality")
+    for n, view in enumerate(ALL):
+        desk.receive(f"{STUDY}.{n}", view=str(view), association=("association", "another")[n % 2])
+    desk.receiving.close_association("association")
+    settler.settle()
+    assert desk.jobs == []
+    desk.receiving.close_association("another")
+    settler.settle()
+    assert desk.jobs == [Job("process", STUDY, 1, 1)]
+
+
+def test_a_site_may_have_a_quiet_time_waited_for_after_the_end_too(
+    desk: Desk, tmp_path: Path
+) -> None:
+    settings = config.Completeness(ended_s=2)
+    model = packages.package(tmp_path / "models")
+    settler = Settler(desk.settling, desk.enqueue, settings, [(model, Mode.SHADOW)])
+    receive(desk, ALL)
+    settler.settle()
+    assert desk.jobs == []
+    desk.let_pass(2)
+    settler.settle()
+    assert state_and_words(desk)[1] == "4/4 views, association ended"
+
+
+def test_what_lacks_a_view_is_not_started_by_the_end_of_its_association(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL[:3])
+    for _ in range(3):
+        settler.settle()
+    assert desk.jobs == []
+    assert len(desk.arrivals()) == 1
+
+
+def test_a_look_may_be_at_some_studies_alone(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL, "1.2.1")
+    receive(desk, ALL, "1.2.2")
+    settler.settle(["1.2.2", "1.2.3"])
+    assert [job.study_uid for job in desk.jobs] == ["1.2.2"]
+
+
+def test_a_study_that_was_looked_at_in_vain_is_left_alone_for_a_while_and_it_is_said_how_long(
+    desk: Desk, settler: Settler
+) -> None:
+    """Some come over an association for each of thousands of objects."""
+    receive(desk, ALL[:3])
+    assert settler.settle([STUDY]) == {}
+    desk.receive(f"{STUDY}.3", view=str(ALL[3]))
+    again = settler.settle([STUDY])
+    assert desk.jobs == []
+    assert 0 < again[STUDY] < 30
+    desk.let_pass(3)
+    settler.settle()
+    assert len(desk.jobs) == 1, "once it is quiet it is looked at as any other"
 
 
 def test_settling_again_starts_nothing_again(desk: Desk, settler: Settler) -> None:
@@ -234,12 +339,16 @@ def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
     desk.let_pass(3)
     settler.settle()
     assert desk.jobs == []
-    assert state_and_words(desk) == (VersionState.EXCLUDED, "4/4 views", "no Patient ID")
+    assert state_and_words(desk) == (
+        VersionState.EXCLUDED,
+        "4/4 views, association ended",
+        "no Patient ID",
+    )
     desk.by_hand.release_study(STUDY)
     desk.let_pass(3)
     settler.settle()
     assert desk.jobs == [Job("process", STUDY, 2, 1)]
-    assert state_and_words(desk, 2) == (VersionState.QUEUED, "4/4 views", None)
+    assert state_and_words(desk, 2) == (VersionState.QUEUED, "4/4 views, association ended", None)
 
 
 def test_a_study_whose_removed_images_are_needed_again_waits_until_they_are_here(
@@ -298,7 +407,7 @@ def test_a_study_all_of_whose_images_are_withdrawn_is_closed_as_such(
     assert state_and_words(desk, 2) == (VersionState.WITHDRAWN, reason, why_not)
     assert state_and_words(desk, 1) == (
         VersionState.CANCELLED,
-        "4/4 views",
+        "4/4 views, association ended",
         "a newer version exists",
     )
 
@@ -335,7 +444,8 @@ def test_a_version_made_of_corrected_images_says_so_first(desk: Desk, settler: S
     desk.receive_again(f"{STUDY}.0", view=str(R_CC))
     desk.let_pass(3)
     settler.settle()
-    assert state_and_words(desk, 2) == (VersionState.QUEUED, "corrected headers; 4/4 views", None)
+    words = "corrected headers; 4/4 views, quiet 3 s"
+    assert state_and_words(desk, 2) == (VersionState.QUEUED, words, None)
 
 
 def test_images_corrected_before_the_study_was_complete_are_no_news(
@@ -345,7 +455,7 @@ def test_images_corrected_before_the_study_was_complete_are_no_news(
     desk.receive_again(f"{STUDY}.0", view=str(R_CC))
     desk.let_pass(3)
     settler.settle()
-    assert state_and_words(desk) == (VersionState.QUEUED, "4/4 views", None)
+    assert state_and_words(desk) == (VersionState.QUEUED, "4/4 views, association ended", None)
 
 
 def test_a_held_study_is_not_closed_however_long_it_waits(desk: Desk, settler: Settler) -> None:
@@ -357,6 +467,7 @@ def test_a_held_study_is_not_closed_however_long_it_waits(desk: Desk, settler: S
 
 
 def test_studies_settle_each_in_its_own_time(desk: Desk, settler: Settler) -> None:
+    open_association(desk)
     receive(desk, ALL, "1.2.1")
     desk.let_pass(3)
     receive(desk, ALL, "1.2.2")
@@ -377,11 +488,13 @@ def test_a_late_image_starts_a_second_version(desk: Desk, settler: Settler) -> N
 
 def test_images_that_are_being_corrected_are_waited_for() -> None:
     all_there = arrival(ALL, quiet_s=4, open_associations=1)
-    assert why_complete(all_there, FOUR, SETTINGS) == "4/4 views"
+    assert why_complete(all_there, FOUR, SETTINGS) == "4/4 views, quiet 3 s"
     in_correction = replace(all_there, revision_reason="corrected headers")
     assert why_complete(in_correction, FOUR, SETTINGS) is None
     ended = replace(in_correction, open_associations=0)
-    assert why_complete(ended, FOUR, SETTINGS) == "4/4 views"
+    assert why_complete(ended, FOUR, SETTINGS) == "4/4 views, quiet 3 s"
+    just_ended = replace(ended, quiet_s=2)
+    assert why_complete(just_ended, FOUR, SETTINGS) is None, "others may follow, each by itself"
 
 
 # Scope
@@ -519,7 +632,7 @@ def test_a_study_waits_for_what_a_model_of_one_domain_wants_and_names_it(
     desk.receive(f"{STUDY}.9", view=None, modality="DX", body_part="CHEST")
     desk.let_pass(3)
     both.settle()
-    assert state_and_words(desk) == (VersionState.QUEUED, "4/4 views", None)
+    assert state_and_words(desk) == (VersionState.QUEUED, "4/4 views, association ended", None)
     planned = {row["model"] for row in desk.rows(schema.analysis)}
     assert planned == {"breast-area", "chest"}
 

@@ -30,10 +30,10 @@ from node.dicom.header import read_header
 from node.errors import InferenceUnavailable, ModelError, Unreadable
 from node.flow.early_scoring import EarlyScorer
 from node.inference import Inference
-from node.ledger import schema
+from node.ledger import KeptScores, schema
 from node.manifest import Model
 from node.overview import study_overviews
-from node.result import UnitScore
+from node.result import Result, UnitScore
 from node.study import Instance, Unit
 from node.trial import phantom
 from node.trial.phantom import Technique
@@ -301,6 +301,46 @@ def test_after_the_last_image_only_that_is_left_to_score(
     assert network.asked == [last.SOPInstanceUID]
     assert len(result.analysed) == 4
     assert objects
+
+
+def test_an_image_that_is_just_being_scored_is_waited_for_by_the_analysis_and_not_run_again(
+    desk: Desk,
+    scorer: EarlyScorer,
+    network: Network,
+    pipeline: Pipeline,
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hold(instance: Instance) -> None:
+        is_running.set()
+        may_end.wait(20)
+
+    def find(scores: KeptScores, *key: str) -> UnitScore | None:
+        threads.append(threading.current_thread())
+        return find_score(scores, *key)
+
+    threads: list[threading.Thread] = []
+    find_score = KeptScores.find_score
+    monkeypatch.setattr(KeptScores, "find_score", find)
+    is_running, may_end = threading.Event(), threading.Event()
+    network.fail = hold
+    (image,) = factories.exam("just now", [R_CC])
+    desk.keep(image)
+    early = threading.Thread(target=scorer.score_what_came)
+    early.start()
+    assert is_running.wait(20)
+    version = desk.begin(desk.close(study=image.StudyInstanceUID)).version
+    results: list[Result] = []
+    task = Task(version, (model,), frozenset({"breast-area"}))
+    analysis = threading.Thread(target=lambda: results.extend(analyse(pipeline, task)[0]))
+    analysis.start()
+    assert until(lambda: analysis in threads)
+    assert network.asked == [image.SOPInstanceUID]
+    may_end.set()
+    early.join(20)
+    analysis.join(20)
+    assert network.asked == [image.SOPInstanceUID]
+    assert [one.analysed for one in results] == [(image.SOPInstanceUID,)]
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def arrival(*, quiet_s: float, **more: Any) -> Arrival:
     return Arrival("1.2.3", "modality", (), 0, quiet_s, **(usual | more))
 
 
-WHOLE = Awaited("phases", ("pre", "post 1"), in_words="pre + 1 of 1 post")
+WHOLE = Awaited("phases", ("pre", "post 1"), in_words="pre + 1 of 1 post", comes_in_parts=True)
 RELATIVE = replace(WHOLE, is_relative=True)
 LACKING = Awaited("phases", ("pre",), ("post 1", "post 2"), "pre + 0 of 2 posts")
 UNCOUNTED = Awaited("phases", in_words="pre + 4 posts", is_uncounted=True)
@@ -70,11 +70,14 @@ UNCOUNTED = Awaited("phases", in_words="pre + 4 posts", is_uncounted=True)
 @pytest.mark.parametrize(
     ("some", "awaited", "reason"),
     [
-        (arrival(quiet_s=3), WHOLE, "2/2 phases"),
-        (arrival(quiet_s=2), WHOLE, None),
+        (arrival(quiet_s=0), WHOLE, "2/2 phases, association ended"),
+        (arrival(quiet_s=2, open_associations=1), WHOLE, None),
+        (arrival(quiet_s=2, came_with_one=False), WHOLE, None),
+        (arrival(quiet_s=3, came_with_one=False), WHOLE, "2/2 phases, quiet 3 s"),
+        (arrival(quiet_s=3, open_associations=1), WHOLE, "2/2 phases, quiet 3 s"),
         (arrival(quiet_s=600, open_associations=1), RELATIVE, None),
-        (arrival(quiet_s=3, open_associations=1), WHOLE, "2/2 phases"),
-        (arrival(quiet_s=3), RELATIVE, "2/2 phases"),
+        (arrival(quiet_s=2), RELATIVE, None),
+        (arrival(quiet_s=3), RELATIVE, "2/2 phases, quiet 3 s"),
         (
             arrival(quiet_s=4, age_s=1800, open_associations=1),
             RELATIVE,
@@ -117,7 +120,7 @@ def test_what_models_of_two_domains_wait_for_is_said_of_both(desk: Desk, tmp_pat
     receive_mr(desk, breast())
     mr, four = shown_of_mr(desk), shown_of_mammograms(R_CC, L_CC, R_MLO, L_MLO)
     both = awaited_by(manifests, [*four, *mr])
-    assert why_complete(arrival(quiet_s=3), both, SETTINGS) == "8/8 views and phases"
+    assert why_complete(arrival(quiet_s=3), both, SETTINGS) == "8/8 views and phases, quiet 3 s"
     half = awaited_by(manifests, [*four[:3], *mr[: -2 * SLICES]])
     assert why_complete(arrival(quiet_s=59), half, SETTINGS) is None
     words = "quiet 60 s, L MLO missing, pre + 1 of 3 posts"
@@ -145,7 +148,7 @@ def test_a_breast_is_complete_a_moment_after_its_last_slice(desk: Desk, settler:
     assert desk.jobs == []
     desk.let_pass(3)
     settler.settle()
-    assert told(desk) == (VersionState.QUEUED, "4/4 phases", None)
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases, quiet 3 s", None)
     assert len(desk.jobs) == 1
 
 
@@ -182,7 +185,7 @@ def test_half_of_each_phase_is_not_all_while_its_sender_is_still_at_it(
     assert desk.jobs == []
     desk.receiving.close_association("association")
     settler.settle()
-    assert told(desk) == (VersionState.QUEUED, "4/4 phases", None)
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases, quiet 3 s", None)
 
 
 def test_where_the_maker_states_how_many_slices_there_are_no_sender_is_waited_for(
@@ -193,7 +196,32 @@ def test_where_the_maker_states_how_many_slices_there_are_no_sender_is_waited_fo
     receive_mr(desk, breast(replace(PLAN, style=STYLES["GE"])))
     desk.let_pass(3)
     settler.settle()
-    assert told(desk) == (VersionState.QUEUED, "4/4 phases", None)
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases, quiet 3 s", None)
+
+
+def test_such_a_study_is_complete_when_its_only_association_has_ended(
+    desk: Desk, settler: Settler
+) -> None:
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
+    receive_mr(desk, breast(replace(PLAN, style=STYLES["GE"])))
+    settler.settle()
+    assert desk.jobs == []
+    desk.receiving.close_association("association")
+    settler.settle()
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases, association ended", None)
+
+
+def test_where_another_brought_a_series_of_it_more_may_follow_and_a_quiet_moment_is_waited_for(
+    desk: Desk, settler: Settler
+) -> None:
+    receive_mr(desk, breast(replace(PLAN, style=STYLES["GE"])))
+    desk.receive(f"{STUDY}.8", modality="MR", view=None, association="of another series")
+    settler.settle()
+    assert desk.jobs == []
+    desk.let_pass(3)
+    settler.settle()
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases, quiet 3 s", None)
 
 
 def test_a_count_of_phases_that_fills_memories_is_not_waited_for(
@@ -316,7 +344,7 @@ def test_an_excluded_knee_needs_no_other_reason(desk: Desk, settler: Settler) ->
 @pytest.mark.parametrize(
     ("body_part", "reason"),
     [
-        ("CHEST", "4/4 phases"),
+        ("CHEST", "4/4 phases, quiet 3 s"),
         (
             "KNEE",
             "quiet 60 s, no phases read: Body Part Examined says KNEE, "
@@ -386,7 +414,7 @@ def test_a_study_that_cannot_be_judged_is_held_told_once_and_stops_no_other(
     monkeypatch.undo()
     desk.by_hand.release_study(STUDY)
     settler.settle()
-    assert told(desk)[1] == "4/4 phases"
+    assert told(desk)[1] == "4/4 phases, quiet 3 s"
 
 
 def test_a_study_that_is_held_for_it_stands_before_routine(
@@ -405,7 +433,7 @@ def test_a_study_that_is_held_for_it_stands_before_routine(
 def test_a_study_to_which_something_came_meanwhile_is_not_held(desk: Desk) -> None:
     receive_mr(desk, breast())
     desk.let_pass(60)
-    (before,) = desk.settling.arrivals()
+    (before,) = desk.arrivals()
     desk.receive(f"{STUDY}.8", modality="US", view=None)
     assert not desk.settling.hold_unjudged(before, UNJUDGED)
     assert desk.study()["held_reason"] is None
@@ -434,6 +462,8 @@ def test_where_the_database_is_away_no_other_study_is_tried(
 def test_what_objects_say_is_read_once_as_long_as_nothing_comes(
     desk: Desk, settler: Settler
 ) -> None:
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
     receive_mr(desk, breast()[:-2])
     assert looks(settler) == 0, "of what still comes, nothing is read"
     desk.let_pass(4)
@@ -443,9 +473,11 @@ def test_what_objects_say_is_read_once_as_long_as_nothing_comes(
     desk.let_pass(4)
     assert [looks(settler) for _ in range(3)] == [1, 0, 0]
     receive_mr(desk, breast()[-1:])
+    desk.receiving.close_association("association")
+    assert [looks(settler) for _ in range(2)] == [1, 0], "it may be whole, now that nobody sends"
     desk.let_pass(4)
-    assert looks(settler) == 1
-    assert told(desk)[1] == "4/4 phases"
+    settler.settle()
+    assert told(desk)[1] == "4/4 phases, quiet 3 s"
     assert settler._scopes._known == {}, "what is closed is kept in mind no longer"
 
 

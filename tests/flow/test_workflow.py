@@ -113,7 +113,7 @@ class Works:
         return str(datasets[0].StudyInstanceUID)
 
     def arrival(self, study: str) -> Arrival:
-        arrivals = self.desk.settling.arrivals()
+        arrivals = self.desk.arrivals()
         return next(arrival for arrival in arrivals if arrival.study_uid == study)
 
     def closing(self, mode: Mode = Mode.DELIVER) -> Closing:

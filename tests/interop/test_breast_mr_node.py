@@ -239,7 +239,7 @@ def test_a_study_is_complete_with_its_last_phase_if_the_model_says_how_many(
     send_in_pieces(node, [*images, *written(knee, tmp_path / "knee")])
 
     told = wait_for("the results to be delivered", lambda: delivered(node, 1))
-    assert told[breast_uid]["reason"] == f"{PHASES}/{PHASES} phases"
+    assert told[breast_uid]["reason"] == f"{PHASES}/{PHASES} phases, quiet 0.5 s"
     results = results_in(orthanc, in_archive)
     assert sorted(one.Modality for _, one in results) == ["OT", "SR"], "there is no solid"
     for path, one in results:

@@ -323,7 +323,7 @@ def ends(hospital: Hospital, sent: dict[tuple[str, str], Sent]) -> dict[str, dic
 def words_of(study: dict[str, Any], usual: frozenset[str]) -> list[str]:
     """Return what is said of a study, and not of the untouched exam."""
     said = [f"held: {study['error']}"] if study["state"] == "held" else [study["error"] or ""]
-    said += [study["reason"]] if study["reason"] != "4/4 views" else []
+    said += [study["reason"]] if not study["reason"].startswith("4/4 views") else []
     for model in study["models"]:
         result = model["result"] or {"reason": "", "refused": [], "statements": []}
         said.append(result["reason"])

@@ -108,7 +108,34 @@ def test_a_look_at_a_study_costs_nothing_more_while_it_is_not_yet_quiet(
     model = packages.package(tmp_path / "models")
     patient = config.Completeness(settle_s=3600, quiet_s=3600)
     settler = Settler(desk.settling, desk.enqueue, patient, [(model, Mode.DELIVER)])
+    being_sent(desk)
     assert_alike(*costs(desk, {}, lambda n: settler.settle()))
+
+
+def being_sent(desk: Desk) -> None:
+    """Open the association that all objects come with; beside it there were many."""
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
+    for number in range(MANY):
+        desk.receiving.open_association(f"former {number}", NODE, "modality")
+        desk.receiving.close_association(f"former {number}")
+
+
+def test_a_look_whether_any_association_of_it_is_open_costs_as_much_of_a_large_study(
+    desk: Desk,
+) -> None:
+    being_sent(desk)
+    desk.receiving.open_association("of another", NODE, "modality")
+    desk.receive("1.9.1", study="1.9", association="of another")
+
+    def look(number: int) -> None:
+        found.append(desk.settling.arriving(quiet_s=3600, age_s=3600, ended_s=0))
+
+    found: list[Sequence[object]] = []
+    assert_alike(*costs(desk, {}, look))
+    desk.receiving.close_association("association")
+    look(0)
+    assert [len(one) for one in found] == [0, 0, 1]
 
 
 def test_a_look_at_a_quiet_study_that_cannot_be_closed_takes_as_many_statements(
@@ -118,8 +145,7 @@ def test_a_look_at_a_quiet_study_that_cannot_be_closed_takes_as_many_statements(
     model = packages.package(tmp_path / "models")
     impatient = config.Completeness(settle_s=1e-6, quiet_s=1e-6)
     settler = Settler(desk.settling, desk.enqueue, impatient, [(model, Mode.DELIVER)])
-    desk.nodes.register_node(NODE)
-    desk.receiving.open_association("association", NODE, "modality")
+    being_sent(desk)
     few, many = costs(desk, {}, lambda n: settler.settle())
     assert desk.study()["state"] == "receiving"
     assert len(many.statements) == len(few.statements) > 1
@@ -168,6 +194,7 @@ def test_a_slice_of_an_mr_costs_as_much_beside_many_as_beside_few(
     desk: Desk, tmp_path: Any
 ) -> None:
     settler = of_mr(desk, tmp_path, 3600)
+    being_sent(desk)
 
     def come(number: int) -> None:
         desk.receive(f"{STUDY}.new.{number}", **a_slice())

@@ -30,7 +30,7 @@ def test_a_damaged_object_is_of_the_study_that_it_names(desk: Desk) -> None:
     desk.receive(f"{OTHER}.1", study=OTHER)
     refuse(desk, f"{STUDY}.2", reason="no end")
     assert damaged(desk) == {STUDY: ["no end"]}
-    arrivals = {arrival.study_uid: arrival.damaged for arrival in desk.settling.arrivals()}
+    arrivals = {arrival.study_uid: arrival.damaged for arrival in desk.arrivals()}
     assert arrivals == {STUDY: ("no end",), OTHER: ()}
 
 

@@ -11,7 +11,7 @@ from ledgers import STUDY, Desk, run_at_once
 from locks import impatient, locked
 from postgres import NewDatabase, PostgreSQL
 
-from node.ledger import Ledger, Nodes, is_trouble, schema
+from node.ledger import Ledger, Nodes, after_commit, is_trouble, schema
 from node.ledger.fixed import execute
 from node.store import Store
 
@@ -39,6 +39,26 @@ def test_two_processes_that_count_up_at_once_lose_nothing(
         assert db.execute(sa.select(table.c.beat_at)).scalar_one() == 2 * rounds
     for ledger in ledgers:
         ledger.close()
+
+
+def test_what_is_to_be_done_after_a_commit_is_done_then_and_else_not(desk: Desk) -> None:
+    def look() -> None:
+        with desk.ledger.reading() as other:
+            seen.append(other.execute(sa.select(schema.study.c.sender)).scalar_one())
+
+    seen: list[str] = []
+    desk.receive()
+    with desk.ledger.writing() as db:
+        after_commit(db, look)
+        db.execute(schema.study.update().values(sender="another"))
+        assert seen == []
+    assert seen == ["another"]
+    with pytest.raises(ZeroDivisionError), desk.ledger.writing() as db:
+        after_commit(db, look)
+        raise ZeroDivisionError
+    with desk.ledger.writing():
+        pass  # over the same connection
+    assert seen == ["another"]
 
 
 def test_a_reader_does_not_wait_for_a_writer(desk: Desk) -> None:

@@ -292,7 +292,7 @@ def test_a_held_study_does_not_arrive(desk: Desk) -> None:
 
 def test_a_study_arrives_only_once_it_has_been_quiet_or_has_lasted_long(desk: Desk) -> None:
     def arrives(*, quiet_s: float, age_s: float) -> bool:
-        return bool(desk.settling.arrivals(quiet_s=quiet_s, age_s=age_s))
+        return bool(desk.settling.arriving(quiet_s=quiet_s, age_s=age_s))
 
     desk.receive(f"{STUDY}.1")
     desk.let_pass(HOUR_S)

@@ -40,7 +40,7 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
                 store,
                 Receiving(ledger),
                 is_mammogram,
-                lambda: stored.append(time.time()),
+                lambda study_uid: stored.append(time.time()),
             )
         )
         committer = Committer(Current(settings), store, Committing(ledger), lambda: {store.node_id})

@@ -130,7 +130,7 @@ def test_its_study_says_that_it_was_refused_until_it_comes_whole(make: Maker, do
         door.keep(door.paths[number])
     [study] = study_overviews(door.desk.ledger)
     assert study.damaged == (str(refused.value),)
-    [arrival] = door.desk.settling.arrivals()
+    [arrival] = door.desk.arrivals()
     assert arrival.damaged == study.damaged
     door.paths[1].write_bytes(whole)
     door.keep(door.paths[1], door.reception.begin("modality"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -190,6 +190,30 @@ def test_a_study_is_waited_for_while_a_folder_is_read_and_no_sweep_ends_that(
     assert desk.arrivals()[0].open_associations == 0
 
 
+def test_it_is_told_of_which_study_an_object_was_kept_and_which_were_brought_until_the_end(
+    folder: Path, store: Store, desk: Desk, tmp_path: Path
+) -> None:
+    def end(study_uids: Collection[str]) -> None:
+        open_then.extend(arrival.open_associations for arrival in desk.arrivals())
+        ended.append(set(study_uids))
+
+    Nodes(desk.ledger).register_node(store.node_id)
+    kept, ended, open_then = list[str](), list[set[str]](), list[int]()
+    put(folder, "1")
+    put(folder, "2", another)
+    (tmp_path / "empty").mkdir()
+    reception = Reception(
+        *(Current(RECEIVING), store, desk.receiving, is_mammogram), kept.append, end
+    )
+    with closing(reception):
+        list(receive_folder(folder, reception, store.incoming, "modality"))
+        assert ended == [set(kept)]
+        assert len(kept) == 2
+        assert not any(open_then), "its end is recorded by then"
+        list(receive_folder(tmp_path / "empty", reception, store.incoming, "modality"))
+    assert len(ended) == 1, "who has brought nothing ends nothing"
+
+
 def test_an_end_that_could_not_be_recorded_is_recorded_by_the_sweep(
     reception: Reception, store: Store, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,7 +332,7 @@ def test_studies_from_a_folder_come_back_as_results_as_those_of_a_modality_do(
         reasons = {one.study_uid: one.reason for one in study_overviews(node.ledger)}
     finally:
         node.stop()
-    assert reasons[whole[0].StudyInstanceUID] == "4/4 views"
+    assert reasons[whole[0].StudyInstanceUID] == "4/4 views, association ended"
     assert "missing" in str(reasons[partial[0].StudyInstanceUID])
     objects = [received.read() for received in pacs.received]
     reports = [one for one in objects if one.SOPClassUID == ComprehensiveSRStorage]

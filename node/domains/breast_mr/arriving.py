@@ -36,6 +36,7 @@ def awaited_phases(reading: Reading, facts: Sequence[Facts], expected: int) -> A
         in_words=_in_words([name for name in phases if name not in partial], partial, total),
         is_uncounted=not counts,
         is_relative=not all(map(_states_slices, phases.values())),
+        comes_in_parts=True,
     )
 
 
@@ -53,6 +54,7 @@ def nothing_read(why: str, expected: int) -> Awaited:
         missing=phase_names(expected),
         in_words=f"no phases read: {why}",
         is_uncounted=not expected,
+        comes_in_parts=True,
     )
 
 

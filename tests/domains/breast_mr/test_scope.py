@@ -63,7 +63,11 @@ def test_a_study_with_all_phases_that_a_model_expects_is_whole_of_whatever_maker
 ) -> None:
     objects = made(planned(style, schedule=FIVE, beside=style in ("standard", "GE")))
     assert found(objects, 6) == Awaited(
-        "phases", phase_names(6), in_words="pre + 5 of 5 posts", is_relative="GE" not in style
+        "phases",
+        phase_names(6),
+        in_words="pre + 5 of 5 posts",
+        is_relative="GE" not in style,
+        comes_in_parts=True,
     )
 
 
@@ -98,7 +102,9 @@ def test_more_phases_than_expected_must_be_whole_too() -> None:
 
 def test_where_nobody_counts_phases_only_what_there_is_is_said() -> None:
     one = found(made(planned("Siemens", schedule=FOUR)))
-    assert one == Awaited("phases", in_words="pre + 4 posts", is_uncounted=True, is_relative=True)
+    assert one == Awaited(
+        "phases", in_words="pre + 4 posts", is_uncounted=True, is_relative=True, comes_in_parts=True
+    )
     shorter = found(made(planned("Siemens", schedule=FOUR))[:-3])
     assert shorter.there == ()
     assert shorter.in_words == f"pre + 3 posts, post 4 ({SLICES - 3} of {SLICES} slices)"
@@ -163,8 +169,12 @@ def test_of_several_phases_before_the_agent_those_that_are_not_read_are_not_wait
 def test_why_no_phase_can_be_read_is_said_and_then_nothing_is_whole() -> None:
     objects = made(planned("Siemens"))[:SLICES]
     words = "no phases read: no dynamic series: only one phase (one T1-weighted series)"
-    assert found(objects) == Awaited("phases", in_words=words, is_uncounted=True)
-    assert found(objects, 2) == Awaited("phases", missing=("pre", "post 1"), in_words=words)
+    assert found(objects) == Awaited(
+        "phases", in_words=words, is_uncounted=True, comes_in_parts=True
+    )
+    assert found(objects, 2) == Awaited(
+        "phases", missing=("pre", "post 1"), in_words=words, comes_in_parts=True
+    )
 
 
 def test_what_came_when_nobody_kept_what_it_says_is_not_counted() -> None:
