@@ -1,11 +1,12 @@
 """Where the time goes between the last image stored and the last result stored.
 
-    .venv/bin/python benchmarks/arrival.py [--pause 3] [--exams 3]
+    .venv/bin/python -m benchmarks.arrival [--pause 3] [--exams 3]
 
 A four-view exam of generated mammograms of full size comes view by view over one association, with
 a pause after each, to a node in this process. By two clocks: the sender releases it right after the
 last view, and nothing is waited for; or keeps it open, and `settle_s` is. Once more with all images
-scored at the end, not as they come. Machines differ, so read the ratio, not the seconds.
+scored at the end, not as they come. After each exam a bare script without a node does the same
+(`benchmarks.bare`). Machines differ, so read the ratio, not the seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest import mock
 
@@ -26,19 +27,19 @@ from pynetdicom.association import Association
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bare import FULL_SIZE, PACKAGE, Bare
 from node.app import App
 from node.config import Config
+from node.dimse import Address
 from node.inference import Inference
 from node.ledger import Job, Ledger, Receiving, schema
-from node.manifest import Model
+from node.manifest import Model, load_model
 from node.overview import StudyOverview, study_overviews
 from node.result import UnitScore
 from node.study import Unit
 from node.trial import phantom
 from node.trial.pacs import AE_TITLE, Pacs
-from node.trial.phantom import Technique
 
-FULL_SIZE = Technique(rows=4096, columns=3328, spacing_mm=0.06)
 LOOPBACK, NODE, MODALITY = "127.0.0.1", "AINODE", "MODALITY"
 GIVE_UP_AFTER_S = 300
 
@@ -79,6 +80,13 @@ class Timing:
     inferences: int
     """How many were running or begun after the last image had come."""
     inference_s: float
+    bare: float
+    """What a script without a node needs from the last view on."""
+
+    @property
+    def ratio(self) -> float:
+        """How much of what is allowed it took: 1.3 times that of the script, and 0.5 s."""
+        return self.after / (1.3 * self.bare + 0.5)
 
     @property
     def in_all(self) -> float:
@@ -163,7 +171,14 @@ def measure(
         node = TimedApp(config(folder / "state", pacs.port, way.scores_early))
         node.start()
         try:
-            return [timing(node, watch, exam, pause_s, way) for exam in exams]
+            bare = Bare(load_model(PACKAGE.name, PACKAGE.parent))
+            to = Address(AE_TITLE, LOOPBACK, pacs.port)
+            return [
+                replace(
+                    timing(node, watch, exam, pause_s, way), bare=bare.last_view(exam, to).in_all
+                )
+                for exam in exams
+            ]
         finally:
             node.stop()
 
@@ -195,6 +210,7 @@ def timing(node: App, watch: Watch, exam: Sequence[Path], pause_s: float, way: W
         delivering=stored_at - watch.sends_at,
         inferences=count,
         inference_s=inference_s,
+        bare=0,
     )
 
 
@@ -271,6 +287,8 @@ ROWS = {
     "sending until the last is stored": "delivering",
     "in all": "in_all",
     "without release or settle_s": "after",
+    "a script without a node": "bare",
+    "of 1.3 times that and 0.5 s": "ratio",
     "inferences after it": "inferences",
     "seconds of those": "inference_s",
 }
