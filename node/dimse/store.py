@@ -33,8 +33,7 @@ from node.dicom.implicit import write_implicit
 from node.dicom.part10 import data_set_begins_at, open_part10
 from node.dicom.untrusted import failing_as
 from node.dimse.association import NothingAccepted, associate, is_for_good
-from node.dimse.compressed_ahead import CompressedAhead
-from node.dimse.lossless import LosslessName, is_compressible, syntax_of
+from node.dimse.lossless import LosslessName, is_compressible, syntax_of, write_compressed
 from node.dimse.refusal import Address
 from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unreadable
@@ -146,22 +145,18 @@ def _send_part(
         yield from (SendOutcome(item.path, state, str(error)) for item in objects)
         return
     is_over = False
-    accepted = _accepted(association)
-    found = ((item.path, _way_to_compress(item, accepted, lossless)) for item in objects)
-    ways = [(path, way) for path, way in found if way is not None]
     try:
-        with CompressedAhead(ways) as compressed:
-            for item in objects:
-                # pynetdicom calls an aborted association established for a moment longer, and who
-                # sends within it waits the whole time-out for an answer.
-                is_over = is_over or not association.is_established
-                if is_over:
-                    yield _ended(item, to)
-                    continue
-                before_each()
-                outcome = _send_one(association, item, to, compressed)
-                is_over = outcome.is_silence
-                yield outcome
+        for item in objects:
+            # pynetdicom calls an aborted association established for a moment longer, and who
+            # sends within it waits the whole time-out for an answer.
+            is_over = is_over or not association.is_established
+            if is_over:
+                yield _ended(item, to)
+                continue
+            before_each()
+            outcome = _send_one(association, item, to, lossless)
+            is_over = outcome.is_silence
+            yield outcome
     finally:
         if not is_over and association.is_established:
             association.release()
@@ -211,22 +206,18 @@ def _is_plain(item: _Object) -> bool:
     return not UID(item.syntax).is_compressed
 
 
-def _accepted(association: Association) -> set[tuple[str, str]]:
-    return {
+def _send_one(
+    association: Association, item: _Object, to: Address, lossless: Sequence[LosslessName]
+) -> SendOutcome:
+    accepted = {
         (str(context.abstract_syntax), str(syntax))
         for context in association.accepted_contexts
         for syntax in context.transfer_syntax
     }
-
-
-def _send_one(
-    association: Association, item: _Object, to: Address, compressed: CompressedAhead
-) -> SendOutcome:
-    accepted = _accepted(association)
     as_it_is = (item.sop_class, item.syntax) in accepted
     default = (item.sop_class, str(ImplicitVRLittleEndian)) in accepted
-    is_compressed = item.path in compressed
-    if not is_compressed and not as_it_is and not (default and _is_plain(item)):
+    way = _way_to_compress(item, accepted, lossless)
+    if way is None and not as_it_is and not (default and _is_plain(item)):
         kind = UID(item.sop_class).name
         words = f"{to.ae_title} accepts no {kind} in {UID(item.syntax).name}"
         rejected = [c for c in association.rejected_contexts if c.abstract_syntax == item.sop_class]
@@ -234,7 +225,7 @@ def _send_one(
         return SendOutcome(item.path, state, words)
     try:
         with contextlib.ExitStack() as stack:
-            path = _compressed(item, compressed, stack) if is_compressed else None
+            path = _compressed(item, way, stack) if way else None
             if path is None:
                 path = item.path if as_it_is else stack.enter_context(_converted(item))
             status = association.send_c_store(path)
@@ -255,15 +246,15 @@ def _way_to_compress(
     return next((way for way in lossless if (item.sop_class, syntax_of(way)) in accepted), None)
 
 
-def _compressed(
-    item: _Object, compressed: CompressedAhead, stack: contextlib.ExitStack
-) -> Path | None:
-    """Return a capture compressed, as a file that is gone with the stack; None if it cannot be."""
+def _compressed(item: _Object, way: LosslessName, stack: contextlib.ExitStack) -> Path | None:
+    """Have a capture compressed, as a file that is gone with the stack; None if it cannot be."""
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
     try:
-        file = stack.enter_context(compressed.take(item.path))
+        write_compressed(item.path, way, cast("BinaryIO", file))
     except Unreadable as error:
         log.warning("%s is sent as it is: %s", item.sop_uid, error)
         return None
+    file.flush()
     return Path(f"/dev/fd/{file.fileno()}")
 
 

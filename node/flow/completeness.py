@@ -27,6 +27,7 @@ from node.ledger import (
     PlannedAnalysis,
     Settling,
     Stage,
+    StudyArriving,
     VersionState,
 )
 from node.ledger.order import SenderPriority
@@ -69,7 +70,7 @@ _NOTHING_COMES_BACK = (
 
 
 _REST = 20
-"""Times as long as a look at a study that was not complete, before it was quiet."""
+"""Times as long as the processor was busy with a look at a study in vain, before it was quiet."""
 
 _UNJUDGED = Awaited(is_uncounted=True)
 
@@ -121,33 +122,47 @@ class Settler:
         complete: it stops no other, and a person hears of it. Returns which of the studies should
         be looked at again, and after how many seconds.
         """
-        settings = self._settings
-        # Before that, nothing makes a study complete but that its associations have ended.
-        quiet_s = min(settings.settle_s, settings.quiet_s)
-        found = self._settling.arriving(
-            quiet_s=quiet_s, age_s=settings.final_s, ended_s=settings.ended_s, among=among
-        )
-        waiting, again = set[str](), dict[str, float]()
-        for one in found:
-            is_early = one.quiet_s < quiet_s and one.age_s < settings.final_s
-            if is_early and (left_s := self._rests.get(one.study_uid, 0) - time.monotonic()) > 0:
-                again[one.study_uid] = left_s
-            elif not self._look(one.study_uid, is_early=is_early):
-                waiting.add(one.study_uid)
+        now = time.monotonic()
+        resting = {uid: at - now for uid, at in self._rests.copy().items() if at > now}
         if among is None:
-            waiting |= again.keys()
-            self._scopes.forget_all_but(waiting)
-            self._rests = {uid: at for uid, at in self._rests.copy().items() if uid in waiting}
-        return again
+            self._sweep(resting)
+            return {}
+        if due := [uid for uid in among if uid not in resting]:
+            for one in self._found(due):
+                self._look(one)
+        return {uid: resting[uid] for uid in among if uid in resting}
 
-    def _look(self, study_uid: str, *, is_early: bool) -> bool:
+    def _sweep(self, resting: Collection[str]) -> None:
+        waiting = set[str]()
+        for one in self._found(None):
+            is_left_alone = self._is_early(one) and one.study_uid in resting
+            if is_left_alone or not self._look(one):
+                waiting.add(one.study_uid)
+        self._scopes.forget_all_but(waiting)
+        self._rests = {uid: at for uid, at in self._rests.copy().items() if uid in waiting}
+
+    def _found(self, among: Collection[str] | None) -> Sequence[StudyArriving]:
+        settings = self._settings
+        return self._settling.arriving(
+            quiet_s=self._quiet_s, age_s=settings.final_s, ended_s=settings.ended_s, among=among
+        )
+
+    @property
+    def _quiet_s(self) -> float:
+        """Before that, nothing makes a study complete but that its associations have ended."""
+        return min(self._settings.settle_s, self._settings.quiet_s)
+
+    def _is_early(self, one: StudyArriving) -> bool:
+        return one.quiet_s < self._quiet_s and one.age_s < self._settings.final_s
+
+    def _look(self, one: StudyArriving) -> bool:
         """Look at one study; return whether it is closed, or held, or not received any more."""
-        began_at = time.monotonic()
-        arrival = self._settling.arrival(study_uid)
+        began_at = time.thread_time()
+        arrival = self._settling.arrival(one.study_uid)
         is_over = arrival is None or self._settle(arrival)
-        if is_early and not is_over:
-            ended_at = time.monotonic()
-            self._rests[study_uid] = ended_at + _REST * (ended_at - began_at)
+        if not is_over and self._is_early(one):
+            took_s = time.thread_time() - began_at
+            self._rests[one.study_uid] = time.monotonic() + _REST * took_s
         return is_over
 
     def _settle(self, arrival: Arrival) -> bool:
