@@ -6,7 +6,7 @@ from pathlib import Path
 
 from node.errors import ModelError
 from node.imaging.image import Image, open_image
-from node.inference.pictures import Mark, mark_of
+from node.imaging.source import Mark, mark_of
 
 
 class LastImage:

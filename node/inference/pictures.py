@@ -6,10 +6,9 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from node.imaging.source import Mark, mark_of
 from node.study import Picture
 
-Mark = tuple[int, int, int, int]
-"""Of a file: where its bytes are, how many, and since when."""
 MOST_BYTES = 1 << 27
 """Of all pictures: of 37 mammograms, the longest side of which is 2048 pixels."""
 
@@ -57,9 +56,3 @@ class Pictures:
         found = self._drawn.pop(path, None)
         if found is not None:
             self._bytes -= found[1].grey.nbytes
-
-
-def mark_of(path: Path) -> Mark:
-    """Return what changes with the bytes of a file, which are replaced and never overwritten."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
