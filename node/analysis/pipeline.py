@@ -28,7 +28,7 @@ from node.domains.table import domain_of, is_in_scope
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
 from node.imaging.digests import image_digest, slices_digest
-from node.imaging.source import Mark, mark_of
+from node.imaging.source import FileMark, mark_of
 from node.imaging.voxels import naming_phase
 from node.logs import about
 from node.manifest import Model
@@ -330,7 +330,7 @@ def image_digest_of(unit: Unit) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _known_digest(path: Path, mark: Mark) -> str:
+def _known_digest(path: Path, mark: FileMark) -> str:
     """Return `image_digest` of a file: read when it came, and not again while it is the same."""
     return image_digest(path)
 

@@ -78,11 +78,11 @@ def blaming_the_bytes(reason: str) -> AbstractContextManager[None]:
     return untrusted.failing_as(reason, MemoryError, OSError, level=logging.WARNING)
 
 
-Mark = tuple[int, ...]
+FileMark = tuple[int, ...]
 """Of a file: where its bytes are, how many, and since when."""
 
 
-def mark_of(path: Path) -> Mark:
+def mark_of(path: Path) -> FileMark:
     """Return what changes with the bytes of a file, which are replaced and never overwritten."""
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

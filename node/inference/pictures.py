@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from node.imaging.source import Mark, mark_of
+from node.imaging.source import FileMark, mark_of
 from node.study import Picture
 
 MOST_BYTES = 1 << 27
@@ -21,7 +21,7 @@ class Pictures:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._drawn: OrderedDict[Path, tuple[Mark, Picture]] = OrderedDict()
+        self._drawn: OrderedDict[Path, tuple[FileMark, Picture]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -30,7 +30,7 @@ class Pictures:
         with self._lock:
             return path in self._drawn
 
-    def keep(self, path: Path, mark: Mark, picture: Picture) -> None:
+    def keep(self, path: Path, mark: FileMark, picture: Picture) -> None:
         """Keep a picture of a file that had this mark before it was drawn."""
         with self._lock:
             self._remove(path)
