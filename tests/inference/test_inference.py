@@ -336,7 +336,7 @@ def test_a_picture_comes_from_the_child(small: Inference, breast: Unit) -> None:
 def test_the_picture_of_a_scored_image_is_the_one_that_is_drawn_when_asked(
     small: Inference, tmp_path: Path, breast: Unit
 ) -> None:
-    package = model(tmp_path / "models")
+    package = model(tmp_path)
     with Inference(config.InferenceSettings(threads=1), (package,), draws_at_once=True) as running:
         running.score(breast, package)
         asked_for_it = running.picture(breast.instance)
@@ -348,7 +348,7 @@ def test_the_picture_of_a_scored_image_is_the_one_that_is_drawn_when_asked(
 
 
 def test_a_file_that_another_took_the_place_of_is_drawn_as_it_is_now(tmp_path: Path) -> None:
-    package = model(tmp_path / "models")
+    package = model(tmp_path)
     path = saved(mammogram(half_disc()), tmp_path, "image.dcm")
     seen = unit(path)
     with Inference(config.InferenceSettings(threads=1), (package,), draws_at_once=True) as running:
