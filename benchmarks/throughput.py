@@ -31,6 +31,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.uid import UID
 
 from benchmarks import section, throughput_section
 from benchmarks.bare import FULL_SIZE, PACKAGE, Bare
@@ -189,10 +190,10 @@ def exam_like(templates: Sequence[Dataset], number: int) -> list[Dataset]:
     """Return an exam of its own: other UIDs, and in each image another pixel of the background."""
     made = []
     for view, template in enumerate(templates):
-        dataset = Dataset({tag: copy(template[tag]) for tag in template})
+        dataset = Dataset({element.tag: copy(element) for element in template})
         dataset.file_meta = type(template.file_meta)(template.file_meta)
         uid = stable_uid("throughput", str(number), str(view))
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(uid)
         dataset.StudyInstanceUID = stable_uid("throughput", str(number))
         dataset.SeriesInstanceUID = stable_uid("throughput", str(number), "series", str(view))
         dataset.AccessionNumber = f"T{number}"

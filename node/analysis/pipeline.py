@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from node.domains.table import domain_of, is_in_scope
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
 from node.imaging.digests import image_digest, slices_digest
+from node.imaging.source import FileMark, mark_of
 from node.imaging.voxels import naming_phase
 from node.logs import about
 from node.manifest import Model
@@ -330,7 +331,7 @@ def image_digest_of(unit: Unit) -> str:
     Of volumes each slice in its order, and where it lies. Raises Unreadable; OSError passes.
     """
     images: list[list[str | int | None]] = [
-        [role, image_digest(image.path), str(image.view or "")]
+        [role, _known_digest(image.path, mark_of(image.path)), str(image.view or "")]
         for role, image in unit.instances.items()
     ]
     digest_of = cache(slices_digest)  # an object of many frames is read once
@@ -338,6 +339,12 @@ def image_digest_of(unit: Unit) -> str:
         with naming_phase(role):
             images += [[role, digest_of(one.instance.path), one.number] for one in volume]
     return hashlib.sha256(json.dumps(images).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _known_digest(path: Path, mark: FileMark) -> str:
+    """Return `image_digest` of a file: read when it came, and not again while it is the same."""
+    return image_digest(path)
 
 
 def model_digest_of(model: Model, provider: Provider) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ from node.dicom.implicit import write_implicit
 from node.dicom.part10 import data_set_begins_at, open_part10
 from node.dicom.untrusted import failing_as
 from node.dimse.association import NothingAccepted, associate, is_for_good
-from node.dimse.lossless import LosslessName, is_compressible, syntax_of, write_compressed
+from node.dimse.compressing import CompressedAhead, ToCompress
+from node.dimse.lossless import LosslessName, is_compressible, syntax_of
 from node.dimse.refusal import Address
 from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unreadable
@@ -145,6 +147,8 @@ def _send_part(
         yield from (SendOutcome(item.path, state, str(error)) for item in objects)
         return
     is_over = False
+    accepted = _accepted(association)
+    ahead = CompressedAhead(_ways_to_compress(objects, accepted, lossless))
     try:
         for item in objects:
             # pynetdicom calls an aborted association established for a moment longer, and who
@@ -154,10 +158,11 @@ def _send_part(
                 yield _ended(item, to)
                 continue
             before_each()
-            outcome = _send_one(association, item, to, lossless)
+            outcome = _send_one(association, item, to, ahead)
             is_over = outcome.is_silence
             yield outcome
     finally:
+        ahead.close()
         if not is_over and association.is_established:
             association.release()
 
@@ -206,18 +211,22 @@ def _is_plain(item: _Object) -> bool:
     return not UID(item.syntax).is_compressed
 
 
-def _send_one(
-    association: Association, item: _Object, to: Address, lossless: Sequence[LosslessName]
-) -> SendOutcome:
-    accepted = {
+def _accepted(association: Association) -> set[tuple[str, str]]:
+    """Return the pairs of SOP class and transfer syntax that the other side takes."""
+    return {
         (str(context.abstract_syntax), str(syntax))
         for context in association.accepted_contexts
         for syntax in context.transfer_syntax
     }
+
+
+def _send_one(
+    association: Association, item: _Object, to: Address, ahead: CompressedAhead
+) -> SendOutcome:
+    accepted = _accepted(association)
     as_it_is = (item.sop_class, item.syntax) in accepted
     default = (item.sop_class, str(ImplicitVRLittleEndian)) in accepted
-    way = _way_to_compress(item, accepted, lossless)
-    if way is None and not as_it_is and not (default and _is_plain(item)):
+    if not ahead.has(item.path) and not as_it_is and not (default and _is_plain(item)):
         kind = UID(item.sop_class).name
         words = f"{to.ae_title} accepts no {kind} in {UID(item.syntax).name}"
         rejected = [c for c in association.rejected_contexts if c.abstract_syntax == item.sop_class]
@@ -225,7 +234,7 @@ def _send_one(
         return SendOutcome(item.path, state, words)
     try:
         with contextlib.ExitStack() as stack:
-            path = _compressed(item, way, stack) if way else None
+            path = ahead.compressed(item.path, stack)
             if path is None:
                 path = item.path if as_it_is else stack.enter_context(_converted(item))
             status = association.send_c_store(path)
@@ -238,24 +247,16 @@ def _send_one(
     return _judge(item, getattr(status, "Status", None), to)
 
 
-def _way_to_compress(
-    item: _Object, accepted: Collection[tuple[str, str]], lossless: Sequence[LosslessName]
-) -> LosslessName | None:
-    if not is_compressible(item.sop_class, item.syntax):
-        return None
-    return next((way for way in lossless if (item.sop_class, syntax_of(way)) in accepted), None)
-
-
-def _compressed(item: _Object, way: LosslessName, stack: contextlib.ExitStack) -> Path | None:
-    """Have a capture compressed, as a file that is gone with the stack; None if it cannot be."""
-    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-    try:
-        write_compressed(item.path, way, cast("BinaryIO", file))
-    except Unreadable as error:
-        log.warning("%s is sent as it is: %s", item.sop_uid, error)
-        return None
-    file.flush()
-    return Path(f"/dev/fd/{file.fileno()}")
+def _ways_to_compress(
+    objects: Iterable[_Object],
+    accepted: Collection[tuple[str, str]],
+    lossless: Sequence[LosslessName],
+) -> Iterator[ToCompress]:
+    for item in objects:
+        if is_compressible(item.sop_class, item.syntax):
+            taken = (way for way in lossless if (item.sop_class, syntax_of(way)) in accepted)
+            for way in itertools.islice(taken, 1):
+                yield ToCompress(item.path, item.sop_uid, way)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def _begun(
 ) -> tuple[_Step, Sequence[words.Operation]]:
     """Return the image in grey, and the operations that are still to follow.
 
-    An image that is resized at once, mirrored or not, never lies in memory in grey and full size.
+    An image that is resized at once is mirrored before it is in grey, which is twice as large.
     """
     rows, columns = image.shape
     grid, grey = PlaneGrid.whole(rows, columns, rows, columns), words.grey_values(operations)
@@ -107,16 +107,17 @@ def _begun(
     if grey.scale == "none":
         return replace(unseen, grey=image.steps, highest=image.highest_step), following
     mirror = next((one for one in following[:1] if isinstance(one, words.Mirror)), None)
-    resize = following[1 if mirror else 0 :][:1]
-    if not (resize and isinstance(resize[0], words.Resize) and resize[0].antialias):
+    others = following[1:] if mirror else following
+    one = others[0] if others else None
+    if not (isinstance(one, words.Resize) and one.antialias):
         return replace(unseen, grey=image.grey(grey.values)), following
-    values, (one,) = image.values, resize
+    values = image.values
     if mirror and unseen.is_chest_wall_right != (mirror.chest_wall == "right"):
         values = values[:, ::-1]
         unseen = replace(unseen, grid=grid.mirrored(columns))
     size = _fitted(rows, columns, one)
     small = resized_lookup(image.table(grey.values), values, *size, one.filter)
-    return _fitted_in(unseen, (rows, columns), small, one), following[2 if mirror else 1 :]
+    return _fitted_in(unseen, (rows, columns), small, one), others[1:]
 
 
 _NOT_LOOKED_UP: NDArray[np.float32] = np.empty((0, 0), np.float32)

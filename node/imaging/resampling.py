@@ -66,10 +66,10 @@ def resized_lookup(
 ) -> NDArray[_Value]:
     """Return `resized` with antialias, to the last bit, of what a table has for each value.
 
-    Pillow filters each row by itself and then each column, so that what is looked up need never
-    lie in memory as a whole.
+    Bytes are filtered across and then down, so that what is looked up need never lie in memory as
+    a whole. Of numbers Pillow decides by the sizes which comes first, and it tells the last bit.
     """
-    if values.shape == (height, width) or filter_name == "nearest":
+    if table.dtype != np.uint8 or values.shape == (height, width) or filter_name == "nearest":
         return resized(looked_up(table, values), height, width, filter_name, antialias=True)
     pillow = OF_PILLOW[filter_name]
     across = np.empty((len(values), width), table.dtype)

@@ -78,6 +78,16 @@ def blaming_the_bytes(reason: str) -> AbstractContextManager[None]:
     return untrusted.failing_as(reason, MemoryError, OSError, level=logging.WARNING)
 
 
+FileMark = tuple[int, ...]
+"""Of a file: where its bytes are, how many, and since when."""
+
+
+def mark_of(path: Path) -> FileMark:
+    """Return what changes with the bytes of a file, which are replaced and never overwritten."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 @dataclass(frozen=True, slots=True)
 class PixelSource:
     """An object as far as an image depends on it."""

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 
 from node import config
 from node.errors import ConfigError, InferenceUnavailable, ModelError, StudyError, Unreadable
+from node.imaging.source import mark_of
 from node.inference.line import Line, Message
 from node.inference.messages import (
     Failure,
@@ -49,7 +50,7 @@ from node.inference.messages import (
     score_in,
     volume_picture_in,
 )
-from node.inference.pictures import Pictures, mark_of
+from node.inference.pictures import Pictures
 from node.logs import form_in_use
 from node.manifest import Model
 from node.result import UnitScore

@@ -32,6 +32,7 @@ from node.inference.inputs import (
 )
 from node.inference.last_image import LastImage
 from node.inference.line import Line, Message
+from node.inference.memory import FreeMemory
 from node.inference.messages import (
     Failure,
     ImageJob,
@@ -61,10 +62,6 @@ from node.study import IMAGE, PRE_CONTRAST, Picture, VolumePicture
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_KEPT_BYTES = 1 << 28
-"""Of memory that is free again, the child keeps so much: an image of 4096 x 3328 needs it each time
-anew, and to have the system clear it costs as much as a third of the work."""
 
 
 def serve(file_descriptor: int, form: LogForm) -> None:
@@ -73,7 +70,6 @@ def serve(file_descriptor: int, form: LogForm) -> None:
     `form` is that of the parent's log.
     """
     _die_with_the_parent()
-    _keep_memory()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent drains, then closes the pipe
     start_logging(form=form)
@@ -116,7 +112,7 @@ class _Networks:
         }
         for session in self._sessions.values():
             warm_up(session)
-        self.images = LastImage()
+        self.images, self.memory = LastImage(), FreeMemory()
 
     def score(self, job: ScoreJob) -> UnitScore:
         """Decode, prepare, run, and read the answers."""
@@ -238,8 +234,11 @@ def _answer(networks: _Networks, job: ImageJob) -> Message:
 
 
 def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | VolumePicture | str:
-    if not (isinstance(job, PictureJob) or (isinstance(job, ScoreJob) and job.images)):
+    if isinstance(job, PictureJob) or (isinstance(job, ScoreJob) and not job.volumes):
+        networks.memory.keep()
+    else:
         networks.images.forget()
+        networks.memory.give_back()
     match job:
         case ScoreJob():
             return networks.score(job)
@@ -267,11 +266,3 @@ def _die_with_the_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)
-
-
-def _keep_memory() -> None:
-    """Let the GNU C library take large blocks from what it has; elsewhere it is as it is."""
-    tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if tune is not None:
-        tune(_M_MMAP_MAX, 0)
-        tune(_M_TRIM_THRESHOLD, _KEPT_BYTES)

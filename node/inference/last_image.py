@@ -6,7 +6,7 @@ from pathlib import Path
 
 from node.errors import ModelError
 from node.imaging.image import Image, open_image
-from node.inference.pictures import Mark, mark_of
+from node.imaging.source import FileMark, mark_of
 
 
 class LastImage:
@@ -17,7 +17,7 @@ class LastImage:
     """
 
     def __init__(self) -> None:
-        self._of: tuple[Path, Mark] | None = None
+        self._of: tuple[Path, FileMark] | None = None
         self._image: Image | None = None
 
     def open(self, path: Path) -> Image:

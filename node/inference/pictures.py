@@ -6,10 +6,9 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from node.imaging.source import FileMark, mark_of
 from node.study import Picture
 
-Mark = tuple[int, int, int, int]
-"""Of a file: where its bytes are, how many, and since when."""
 MOST_BYTES = 1 << 27
 """Of all pictures: of 37 mammograms, the longest side of which is 2048 pixels."""
 
@@ -22,7 +21,7 @@ class Pictures:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._drawn: OrderedDict[Path, tuple[Mark, Picture]] = OrderedDict()
+        self._drawn: OrderedDict[Path, tuple[FileMark, Picture]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -31,7 +30,7 @@ class Pictures:
         with self._lock:
             return path in self._drawn
 
-    def keep(self, path: Path, mark: Mark, picture: Picture) -> None:
+    def keep(self, path: Path, mark: FileMark, picture: Picture) -> None:
         """Keep a picture of a file that had this mark before it was drawn."""
         with self._lock:
             self._remove(path)
@@ -57,9 +56,3 @@ class Pictures:
         found = self._drawn.pop(path, None)
         if found is not None:
             self._bytes -= found[1].grey.nbytes
-
-
-def mark_of(path: Path) -> Mark:
-    """Return what changes with the bytes of a file, which are replaced and never overwritten."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -9,9 +9,10 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import cycle, pairwise
 from math import hypot
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,15 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     """Return the one typeface (it comes with pillow) in a size given in pixels."""
     typeface = ImageFont.load_default(size)
     assert isinstance(typeface, ImageFont.FreeTypeFont), "pillow is built without FreeType"
+    # Most words stand on every page.
+    typeface.getmask2 = partial(_letters, size)  # type: ignore[method-assign]
     return typeface
+
+
+@lru_cache(maxsize=512)
+def _letters(size: int, *how: Any, **also: Any) -> Any:
+    """Return what `getmask2` does, of a typeface in a size: letters as they look on every page."""
+    return ImageFont.FreeTypeFont.getmask2(font(size), *how, **also)
 
 
 @lru_cache(maxsize=4096)

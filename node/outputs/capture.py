@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,11 +36,20 @@ def build(draft: Draft) -> list[Dataset]:
     of_volumes = [page for result in draft.results for page in volume_pages(draft, result)]
     sources = [*shown, *(uid for page in of_volumes for uid in page.sop_uids)]
     first_of_volumes = 2 + len(pages)
-    return [
+    objects = [
         _summary(draft, list(dict.fromkeys(sources))),
         *(_view(draft, page, index) for index, page in enumerate(pages, start=2)),
         *(_volume(draft, page, n) for n, page in enumerate(of_volumes, start=first_of_volumes)),
     ]
+    draws: list[Callable[[], NDArray[np.uint8]]] = [partial(summary_page.draw_summary, draft)]
+    draws += [page.draw for page in pages]
+    draws += [page.draw for page in of_volumes]
+    # Only now: headers are copied byte for byte, which they are not once drawing has read in them.
+    # Pillow does most of it without Python's lock.
+    with ThreadPoolExecutor(min(len(draws), os.cpu_count() or 1), "drawing") as threads:
+        for dataset, drawn in zip(objects, [threads.submit(draw) for draw in draws], strict=True):
+            _set_pixels(dataset, drawn.result())
+    return objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,6 @@ def _summary(draft: Draft, shown: list[str]) -> Dataset:
         dataset.ImageLaterality = str(side)
     elif draft.hanging or _has_sides(draft):
         dataset.ImageLaterality = "B"
-    _set_pixels(dataset, summary_page.draw_summary(draft))
     return dataset
 
 
@@ -92,7 +102,6 @@ def _view(draft: Draft, page: _Page, index: int) -> Dataset:
     if view is not None:
         dataset.ImageLaterality = str(view.laterality)
     _copy_view(source, dataset)
-    _set_pixels(dataset, page.draw())
     return dataset
 
 
@@ -104,7 +113,6 @@ def _volume(draft: Draft, page: VolumePage, index: int) -> Dataset:
     dataset.PatientOrientation = ""
     if _has_sides(draft):
         dataset.ImageLaterality = str(page.laterality)
-    _set_pixels(dataset, page.draw())
     return dataset
 
 

@@ -124,6 +124,8 @@ def sign_boxes(
 
     Of the places that are equally near, the darkest: background rather than tissue.
     """
+    if not any(mark.sign for mark in marks):
+        return [None for _ in marks]
     with_pen, margin = how
     left, top, right, bottom = picture.box
     frame = (left - margin, top - margin, right + margin, bottom + margin)

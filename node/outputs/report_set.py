@@ -61,23 +61,27 @@ def to_bytes(dataset: Dataset) -> bytes:
 
     Pixels at its end are put there as they are: pydicom would copy them several times.
     """
-    elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118 - undecoded
-    pixels = elements.pop(_PIXEL_DATA).value if _ends_with_plain_pixels(dataset) else b""
-    without = Dataset(elements)
-    without.file_meta = dataset.file_meta
     stream = BytesIO()
-    without.save_as(stream, enforce_file_format=True)
-    if not pixels:
+    if not _ends_with_plain_pixels(dataset):
+        dataset.save_as(stream, enforce_file_format=True)
         return stream.getvalue()
-    head = struct.pack("<HH2sHL", _PIXEL_DATA.group, _PIXEL_DATA.element, b"OB", 0, len(pixels))
-    return b"".join((stream.getbuffer(), head, pixels))
+    element = dataset[_PIXEL_DATA]
+    del dataset[_PIXEL_DATA]
+    try:
+        dataset.save_as(stream, enforce_file_format=True)
+    finally:
+        dataset[_PIXEL_DATA] = element
+    length = len(element.value)
+    head = struct.pack("<HH2sHL", _PIXEL_DATA.group, _PIXEL_DATA.element, b"OB", 0, length)
+    return b"".join((stream.getbuffer(), head, element.value))
 
 
 def _ends_with_plain_pixels(dataset: Dataset) -> bool:
-    element = dataset.get_item(_PIXEL_DATA) if _PIXEL_DATA in dataset else None
+    if _PIXEL_DATA not in dataset:
+        return False
+    element = dataset[_PIXEL_DATA]
     return (
-        element is not None
-        and (element.VR, max(dataset.keys())) == ("OB", _PIXEL_DATA)
+        (element.VR, max(dataset.keys())) == ("OB", _PIXEL_DATA)
         and isinstance(element.value, bytes)
         and len(element.value) % 2 == 0
         and dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian

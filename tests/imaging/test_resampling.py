@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from node.imaging.resampling import Filter, resized
+from node.imaging.resampling import Filter, looked_up, resized, resized_lookup
 
 Matrix = NDArray[np.float64]
 
@@ -121,3 +121,24 @@ def test_eight_bits_without_antialias_are_rounded_once() -> None:
     expected = np.rint(weights @ grey.astype(np.float64) @ weights.T)
     assert found.dtype == np.uint8
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize("filter_name", ["box", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize(
+    ("rows", "columns", "height", "width"),
+    [(300, 200, 130, 90), (300, 200, 300, 90), (300, 200, 130, 200), (129, 7, 200, 31)],
+)
+def test_what_is_looked_up_row_by_row_is_resized_to_the_same_bit_as_the_whole_image(
+    kind: type[np.generic], filter_name: Filter, rows: int, columns: int, height: int, width: int
+) -> None:
+    random = np.random.default_rng(7)
+    table = (random.random(4096) * 255).astype(kind)
+    values = random.integers(0, 4096, (rows, columns)).astype(np.uint16)
+    for seen in (values, values[:, ::-1]):
+        whole = np.ascontiguousarray(table[seen])
+        assert np.array_equal(looked_up(table, seen), whole)
+        expected = resized(whole, height, width, filter_name, antialias=True)
+        found = resized_lookup(table, seen, height, width, filter_name)
+        assert found.dtype == kind
+        assert np.array_equal(found, expected)

@@ -333,6 +333,30 @@ def test_a_picture_comes_from_the_child(small: Inference, breast: Unit) -> None:
     assert shown.scale == 1
 
 
+def test_the_picture_of_a_scored_image_is_the_one_that_is_drawn_when_asked(
+    small: Inference, tmp_path: Path, breast: Unit
+) -> None:
+    package = model(tmp_path)
+    with Inference(config.InferenceSettings(threads=1), (package,), draws_at_once=True) as running:
+        running.score(breast, package)
+        asked_for_it = running.picture(breast.instance)
+        once_more = running.picture(breast.instance)
+    shown = small.picture(breast.instance)
+    for picture in (asked_for_it, once_more):
+        assert np.array_equal(picture.grey, shown.grey)
+        assert picture.scale == shown.scale
+
+
+def test_a_file_that_another_took_the_place_of_is_drawn_as_it_is_now(tmp_path: Path) -> None:
+    package = model(tmp_path)
+    path = saved(mammogram(half_disc()), tmp_path, "image.dcm")
+    seen = unit(path)
+    with Inference(config.InferenceSettings(threads=1), (package,), draws_at_once=True) as running:
+        running.score(seen, package)
+        saved(mammogram(half_disc() // 4), tmp_path, "other.dcm").replace(path)
+        assert running.picture(seen.instance).grey.max() < 255
+
+
 def test_pixels_are_compared_without_any_model(tmp_path: Path) -> None:
     plain = saved(mammogram(half_disc()), tmp_path, "plain.dcm")
     packed = saved(compressed(half_disc(), uid.JPEGLosslessSV1), tmp_path, "packed.dcm")
