@@ -271,7 +271,7 @@ def _numbers(outcome: ExamOutcome) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{escape(_called(subject))}</th>"
         f"<td>{escape(m.concept.meaning)}</td>"
-        f"<td class='number'>{m.value:.{m.decimals}f} {escape(m.unit.value)}</td></tr>"
+        f"<td class='number'>{escape(wording.quantity(m))}</td></tr>"
         for model in _models(outcome)
         if model.result
         for subject in _subjects(model.result)

@@ -86,8 +86,9 @@ def _number(item: Dataset) -> str:
     measured = item.get("MeasuredValueSequence")
     if not measured:
         return "no value"
-    unit = measured[0].MeasurementUnitsCodeSequence[0]
-    return f"{measured[0].NumericValue} {unit.CodeValue}"
+    unit = str(measured[0].MeasurementUnitsCodeSequence[0].CodeValue)
+    value = str(measured[0].NumericValue)
+    return value if unit == "1" else f"{value} {unit}"  # UCUM's 1: a number without unit
 
 
 def _meaning(item: Dataset, keyword: str) -> str:

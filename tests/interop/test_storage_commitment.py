@@ -81,9 +81,14 @@ def test_orthanc_is_told_what_is_kept_of_what_it_sent(
         unknown["SOPInstanceUID"]: 0x0112,
         of_other_class["SOPInstanceUID"]: 0x0119,
     }
-    [study] = node.studies().values()
-    told = [words for _, words in study["history"] if "storage commitment" in words]
-    assert told == [
+
+    def told() -> list[str]:
+        [study] = node.studies().values()
+        return [words for _, words in study["history"] if "storage commitment" in words]
+
+    # Orthanc has its report before the node has its answer, and remembers that it was told.
+    wait_for("the node to remember both", lambda: len(told()) >= 2)
+    assert told() == [
         "orthanc was told what is kept (storage commitment): 4 kept",
         "orthanc was told what is kept (storage commitment): 2 kept; 1 not: of another SOP class "
         "here",
