@@ -116,7 +116,9 @@ def test_a_study_that_does_not_concern_the_model_is_said_to_be_out_of_scope(
 def test_a_knee_is_out_of_scope_of_a_model_of_the_breast_and_says_what_that_rests_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offline, "Inference", lambda *_: contextlib.nullcontext())  # asked nothing
+    monkeypatch.setattr(
+        offline, "Inference", lambda *_, **__: contextlib.nullcontext()
+    )  # asked nothing
     paths = []
     for number, image in enumerate(knee_mr("offline", shape=(2, 16, 16))):
         paths.append(tmp_path / f"{number}.dcm")
@@ -132,7 +134,9 @@ def test_a_knee_is_out_of_scope_of_a_model_of_the_breast_and_says_what_that_rest
 def test_what_another_bundled_model_reads_is_told_with_how_to_give_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offline, "Inference", lambda *_: contextlib.nullcontext())  # asked nothing
+    monkeypatch.setattr(
+        offline, "Inference", lambda *_, **__: contextlib.nullcontext()
+    )  # asked nothing
     written(small_plan(shape=(2, 16, 16)), tmp_path / "exam")
     said = CliRunner().invoke(
         app, ["analyse", str(tmp_path / "exam"), "--out", str(tmp_path / "results")]
