@@ -25,12 +25,13 @@ from pynetdicom.presentation import PresentationContext
 from node.dimse.request import AssociationRequest
 from node.logs import OncePerMinute
 from node.receive.arriving import Arriving
-from node.receive.incoming import IncomingMessages, NoMessage
+from node.receive.incoming import IncomingMessages
 from node.receive.negotiation import acceptable
 from node.receive.upper_layer import (
     CONNECTION_CLOSED,
     INVALID_PDU,
     REQUEST_RECEIVED,
+    NoMessage,
     UpperLayer,
     data_values_of,
 )
@@ -104,6 +105,11 @@ class ServedAssociation(Association):
         """Whether it ends because nothing came."""
         return self.dul.socket.has_fallen_silent
 
+    @property
+    def is_too_slow(self) -> bool:
+        """Whether it ends because a message of it came far too slowly."""
+        return self.dul.socket.is_too_slow
+
     def serve(self, request: AssociationRequest, pdu: A_ASSOCIATE_RQ, known: Negotiated) -> None:
         """Answer the request, and whatever follows, until the association has ended."""
         dul = self.dul
@@ -158,6 +164,9 @@ class ServedAssociation(Association):
             return
         except OSError:
             dul.go_on(CONNECTION_CLOSED)
+            return
+        except NoMessage:
+            dul.go_on(INVALID_PDU)
             return
         values = None if pdu is None else data_values_of(pdu)
         try:

@@ -1,84 +1,38 @@
 """1 Receive: the messages that come over an association, of which most bring an object each.
 
-An object goes from the network into its file, and is answered, without pynetdicom. Whatever else
-comes, an odd C-STORE request among it, goes to pynetdicom, part by part as it came. That writes an
-object to a file, too; where it fails it lets the association, or its own thread, break down. Here
-the rest of an object that cannot be written is passed over either way, so that its sender gets an
-answer and may send the next one. So does who asks for a service that is not offered: pynetdicom
-would abort.
+An object goes from the network into its file, and is answered, without pynetdicom; what cannot be
+written is passed over, so that its sender gets an answer and may send the next one. Whatever else
+comes, an odd C-STORE request among it, goes to pynetdicom (`mended.py`), part by part as it came.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT
-from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import P_DATA, SOPClassCommonExtendedNegotiation
-from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StorageCommitmentPushModel,
-    Verification,
-    uid_to_service_class,
-)
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import P_DATA
 
 from node.dimse.c_store import StoreRequest, answering, read_store_request
-from node.dimse.status import CLASS_NOT_SUPPORTED, UNRECOGNISED_OPERATION
 from node.logs import OncePerMinute
 from node.receive.arriving import Arriving, beginning_of_file
-from node.receive.negotiation import class_in_words, is_storage
-from node.receive.upper_layer import INVALID_PDU, DataValue, UpperLayer
+from node.receive.mended import IS_COMMAND, IS_LAST, MendedMessages
+from node.receive.negotiation import is_storage
+from node.receive.upper_layer import DataValue, NoMessage
 
 log = logging.getLogger(__name__)
 
-_IS_COMMAND, _IS_LAST = 0x01, 0x02  # PS3.8 E.2
 _LONGEST_COMMAND = 1024
-"""Of a C-STORE request: two UIDs and a name, and some numbers."""
+"""Of a C-STORE request: two UIDs and a name, and some numbers; with a head for each of its parts,
+for they may be empty."""
+_HEAD = 6
 
 
-class NoMessage(Exception):  # noqa: N818 - a kind of what comes
-    """What comes makes no message, and its sender is to hear so."""
-
-
-class NotWritten:
-    """In place of the file of an object that could not be written; the rest goes nowhere."""
-
-    name = ""
-
-    def __init__(self, error: OSError) -> None:
-        self.error = error
-
-    @property
-    def file(self) -> NotWritten:
-        """The file behind it, as a temporary file has one."""
-        return self
-
-    def write(self, content: bytes) -> int:
-        """Write nothing."""
-        return len(content)
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class IncomingMessages(DIMSEServiceProvider):
+class IncomingMessages(MendedMessages):
     """The messages of one association; what is sent is pynetdicom's, but answers to C-STORE."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def dul(self) -> UpperLayer:
-            """The upper layer below, which is ours."""
 
     def __init__(
         self,
@@ -87,68 +41,13 @@ class IncomingMessages(DIMSEServiceProvider):
         folder: Path,
         keep: Callable[[Arriving], int],
     ) -> None:
-        super().__init__(association)
-        self._said = said
+        super().__init__(association, said)
         self._folder, self._keep = folder, keep
         self._command: list[DataValue] = []
         """Parts of a command set that is not whole yet."""
+        self._length_of_command = 0
         self._arriving: tuple[StoreRequest, Arriving] | None = None
         self._storable: dict[bytes, bool] = {}
-        self._files: list[Any] = []
-        """Of the object that comes, and of those that are not answered yet: one, if the sender
-        waits for answers as it should."""
-        self._came_half = False
-        """Whether a part of an object has come, and more of it is to come."""
-        self._serve = association._serve_request
-        # The one place through which every request goes: some do without the queue of messages.
-        association._serve_request = self._serve_or_refuse  # type: ignore[assignment,method-assign]
-
-    def _serve_or_refuse(self, request: Any, context_id: int) -> None:
-        """Have pynetdicom serve what we offer; answer whatever else is asked for, and go on."""
-        sop_class = UID(_class_of(request))
-        if isinstance(request, C_CANCEL):
-            return  # of nothing that is under way; it has no answer
-        is_request = request.MessageID is not None  # a response has another number
-        is_negotiated = context_id in self.assoc._accepted_cx  # else it has no place, as before
-        if is_request and is_negotiated and not _is_offered(request, sop_class):
-            self._refuse(request, sop_class, context_id)
-            return
-        if isinstance(request, C_STORE):
-            self._announce_storage(sop_class)
-        self._serve(request, context_id)
-
-    def _announce_storage(self, sop_class: UID) -> None:
-        """Tell pynetdicom that a class it does not know is stored, or it would abort.
-
-        A peer may tell which service a class is of (PS3.7 D.3.3.6), and hardly one does.
-        """
-        if is_storage(sop_class) and uid_to_service_class(sop_class) is not StorageServiceClass:
-            item = SOPClassCommonExtendedNegotiation()
-            item.sop_class_uid = sop_class
-            item.service_class_uid = UID(StorageServiceClass.uid)
-            self.assoc.acceptor._common_ext[sop_class] = item
-
-    def _refuse(self, request: Any, sop_class: UID, context_id: int) -> None:
-        service = type(request).__name__.replace("_", "-")
-        is_composite = service.startswith("C-")
-        response = type(request)()
-        response.MessageIDBeingRespondedTo = request.MessageID
-        response.AffectedSOPClassUID = sop_class or None
-        response.Status = CLASS_NOT_SUPPORTED if is_composite else UNRECOGNISED_OPERATION
-        self.discard(getattr(request, "_dataset_file", None))
-        who = self.assoc.requestor.ae_title.strip()
-        more = self._said.again((who, service, sop_class))
-        if more is not None:
-            words = "%s asked for %s of %s, which is not offered: answered 0x%04X%s"
-            name = class_in_words(sop_class)
-            log.warning(words, who, service, name, response.Status, more)
-        if self.assoc.is_established:
-            self.send_msg(response, context_id)
-
-    def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Send a message whole: a report may go out while an answer does, from another thread."""
-        with self.dul.turn:
-            super().send_msg(primitive, context_id)
 
     @property
     def is_receiving(self) -> bool:
@@ -165,16 +64,16 @@ class IncomingMessages(DIMSEServiceProvider):
         """Of the object that comes."""
         for context_id, control, content in values:
             if self._arriving is not None:
-                if control & _IS_COMMAND:
+                if control & IS_COMMAND or context_id != self._arriving[1].context_id:
                     self.interrupt()
                 parts.append(content)
-                if control & _IS_LAST:
+                if control & IS_LAST:
                     self._finish(*self._arriving, parts)
                     parts = []
-            elif self.message is not None or not control & _IS_COMMAND:
-                self._hand_over([(context_id, control, content)])
-            else:
+            elif self.message is None and (control & IS_COMMAND or self._command):
                 self._take_command((context_id, control, memoryview(bytes(content))))
+            else:
+                self._hand_over([(context_id, control, content)])
             if not self.dul.is_established:
                 return
         if parts and self._arriving is not None:
@@ -188,15 +87,18 @@ class IncomingMessages(DIMSEServiceProvider):
             raise NoMessage
 
     def _take_command(self, value: DataValue) -> None:
+        context_id, control, content = value
+        if self._command and not (control & IS_COMMAND and context_id == self._command[0][0]):
+            self.interrupt()
         self._command.append(value)
-        is_too_long = sum(len(content) for _, _, content in self._command) > _LONGEST_COMMAND
-        context_id, control, _ = value
-        if not control & _IS_LAST and not is_too_long:
+        self._length_of_command += _HEAD + len(content)
+        is_too_long = self._length_of_command > _LONGEST_COMMAND
+        if not control & IS_LAST and not is_too_long:
             return
-        command, self._command = self._command, []
+        command, self._command, self._length_of_command = self._command, [], 0
         request = None
         if not is_too_long:
-            request = read_store_request(b"".join(content for _, _, content in command))
+            request = read_store_request(b"".join(part for _, _, part in command))
         context = self.assoc._accepted_cx.get(context_id)
         if request is None or context is None or not self._is_storable(request.sop_class):
             self._hand_over(command)
@@ -215,7 +117,11 @@ class IncomingMessages(DIMSEServiceProvider):
         arrived.take(parts)
         arrived.close()
         self._arriving = None
-        status = self._keep(arrived)
+        try:
+            status = self._keep(arrived)
+        except BaseException:  # a defect, which ends the association
+            arrived.discard()
+            raise
         answer = answering(request, status, arrived.context_id)
         most = self.maximum_pdu_size
         if not most or len(answer) <= most:
@@ -237,92 +143,11 @@ class IncomingMessages(DIMSEServiceProvider):
         self.dul.go_on()  # it may have been none
         self.serve()
 
-    def serve(self) -> None:
-        """Serve the messages that pynetdicom has whole."""
-        while True:
-            context_id, message = self.get_msg(block=False)
-            if message is None or context_id is None:
-                return
-            self.assoc._serve_request(message, context_id)
-
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take parts of messages; whatever is wrong with them, this thread goes on."""
-        for value in primitive.presentation_data_value_list:
-            part = P_DATA()
-            part.presentation_data_value_list = [list(value)]  # type: ignore[list-item]
-            try:
-                self._take(part)
-            except Exception:  # pynetdicom would let it end its thread
-                log.exception(
-                    "What came from %s makes no message", self.assoc.requestor.ae_title.strip()
-                )
-                self.dul.event_queue.put(INVALID_PDU)
-                return
-
-    def _take(self, part: P_DATA) -> None:
-        try:
-            super().receive_primitive(part)
-        except OSError as error:
-            self._pass_over(error, part)
-        finally:
-            _, content = part.presentation_data_value_list[0]
-            self._came_half = self.message is not None and not content[0] & _IS_COMMAND
-            file = getattr(self.message, "_data_set_file", None)
-            is_written = file is not None and not isinstance(file, NotWritten)
-            if is_written and file not in self._files:
-                self._files.append(file)
-
-    def _pass_over(self, error: OSError, part: P_DATA) -> None:
-        """Give up the object that comes now, and see whether this part was its last."""
-        message: Any = self.message
-        with contextlib.suppress(ValueError):  # it may be too new to be in the list
-            self._files.remove(message._data_set_file)
-        _remove(message._data_set_file)
-        message._data_set_file, message._data_set_path = NotWritten(error), None
-        _, content = part.presentation_data_value_list[0]
-        if not content[0] & _IS_COMMAND:
-            super().receive_primitive(part)
-
-    def discard(self, file: Any) -> None:
-        """Remove the file of an object that has been answered, if it is still there."""
-        if file in self._files:
-            self._files.remove(file)
-            _remove(file)
-
     def discard_all(self) -> bool:
         """Remove what came and was not answered; return whether of an object only a part came."""
-        for file in list(self._files):
-            self.discard(file)
+        came_half = super().discard_all()
         if self._arriving is None:
-            return self._came_half
+            return came_half
         _, arriving = self._arriving
         arriving.discard()
         return arriving.has_begun
-
-
-def _class_of(request: Any) -> str:
-    """Return the class that a request is about; the services differ in who names it how."""
-    names = "AffectedSOPClassUID", "RequestedSOPClassUID"
-    return next((str(uid) for name in names if (uid := getattr(request, name, None))), "")
-
-
-def _is_offered(request: object, sop_class: str) -> bool:
-    if isinstance(request, C_STORE):
-        return is_storage(sop_class)
-    if isinstance(request, C_ECHO):
-        return sop_class == str(Verification)
-    is_commitments = isinstance(request, N_ACTION | N_EVENT_REPORT)
-    return is_commitments and sop_class == str(StorageCommitmentPushModel)
-
-
-def _remove(file: Any) -> None:
-    if file is not None:
-        with contextlib.suppress(OSError):  # what is still to be written cannot be, either
-            file.close()
-        Path(file.name).unlink(missing_ok=True)
-
-
-def why_not_written(event: Event) -> OSError | None:
-    """Return why the object of a C-STORE request is not in its file, None if it is."""
-    file = getattr(event.request, "_dataset_file", None)
-    return file.error if isinstance(file, NotWritten) else None

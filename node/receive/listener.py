@@ -56,7 +56,8 @@ from node.receive.arriving import Arriving
 from node.receive.association import ServedAssociation
 from node.receive.committing import Committer
 from node.receive.door import Door
-from node.receive.incoming import IncomingMessages, why_not_written
+from node.receive.incoming import IncomingMessages
+from node.receive.mended import why_not_written
 from node.receive.negotiation import what_was_not_accepted
 from node.receive.reception import Came, Reception
 
@@ -293,6 +294,8 @@ class Listener:
             return "this node stops"
         if association.has_fallen_silent:
             return f"nothing came for {self._config.listener.idle_timeout_s:g} s"
+        if association.is_too_slow:
+            return "a message of it came too slowly"
         return "what it sent has no place in DICOM's protocol"
 
     def _say_what_cannot_come(self, event: Event) -> None:

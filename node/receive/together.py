@@ -43,8 +43,9 @@ class Together:
             self._lead()
         if mine.error is not None:
             raise mine.error
-        if mine.recorded is None:
+        if mine.is_left_alone:
             return self._receiving.record_instance(instance, received)
+        assert mine.recorded is not None, "whoever works for a group says something of each"
         return mine.recorded
 
     def _lead(self) -> None:
@@ -52,6 +53,10 @@ class Together:
             group, self._waiting = self._waiting[:AT_MOST], self._waiting[AT_MOST:]
         try:
             self._work_for(group)
+        except BaseException as error:  # noqa: BLE001 - raised to each who waits
+            for one in group:
+                if one.hears_nothing:
+                    one.error = error
         finally:
             with self._lock:
                 following = self._waiting[:1]
@@ -62,22 +67,19 @@ class Together:
                 one.is_called.set()
 
     def _work_for(self, group: list[_Waiting]) -> None:
-        """Say for each what became of it; those of which nothing is said are recorded alone."""
+        """Say for each what became of it, if nothing is raised."""
         failed = self._store.make_sure_of([one.received.relative_path for one in group])
         for one in group:
             one.error = failed.get(one.received.relative_path)
         sure = [one for one in group if one.error is None]
         came = [(one.instance, one.received) for one in sure]
-        try:
-            if len(sure) == 1:
-                sure[0].recorded = self._receiving.record_instance(*came[0])
-            elif sure:
-                are_recorded = self._receiving.record_together(came)
-                for one, is_recorded in zip(sure, are_recorded, strict=True):
-                    one.recorded = "new" if is_recorded else None
-        except Exception as error:  # noqa: BLE001 - raised to each who waits
-            for one in sure:
-                one.error = error
+        if len(sure) == 1:
+            sure[0].recorded = self._receiving.record_instance(*came[0])
+        elif sure:
+            are_recorded = self._receiving.record_together(came)
+            for one, is_recorded in zip(sure, are_recorded, strict=True):
+                one.recorded = "new" if is_recorded else None
+                one.is_left_alone = not is_recorded
 
 
 class _Waiting:
@@ -90,4 +92,11 @@ class _Waiting:
         self.leads = False
         """It is called to work for all that wait."""
         self.recorded: Recorded | None = None
-        self.error: Exception | None = None
+        self.is_left_alone = False
+        """Its name is sure to last, and it is to be recorded by itself."""
+        self.error: BaseException | None = None
+
+    @property
+    def hears_nothing(self) -> bool:
+        """Whether nobody has said what became of it, which is no leave to record it."""
+        return self.error is None and self.recorded is None and not self.is_left_alone

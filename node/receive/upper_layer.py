@@ -9,10 +9,13 @@ answers, is pynetdicom's; it is made for 3.0.4, of which it uses more than the d
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import queue
 import socket
 import struct
 import threading
+import time
 from typing import Any
 
 from pynetdicom.association import Association
@@ -21,12 +24,18 @@ from pynetdicom.fsm import TRANSITION_TABLE
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, P_DATA
 from pynetdicom.transport import AssociationSocket
 
+log = logging.getLogger(__name__)
+
 _HEADER = struct.Struct(">BBL")
 _VALUE = struct.Struct(">LBB")
 _PDU_TYPES, _P_DATA_TF = range(0x01, 0x08), 0x04
 _ROOM = 1 << 16
 _ROOM_TO_KEEP = 1 << 20
 """What has become larger for one message is given back."""
+_LONGEST = 1 << 26
+"""Some send longer messages than were agreed; beyond this, or four times that, it is none."""
+_SLOWEST = 10_000
+"""Bytes a second at which a message must come, once the time-out for silence is over."""
 
 # In the words of PS3.8 9.2: states, and what happens.
 _AWAITING_ANSWER, _ESTABLISHED, _CLOSING = "Sta3", "Sta6", "Sta13"
@@ -35,6 +44,10 @@ _REQUESTED = {P_DATA: "Evt9", A_RELEASE: "Evt14", A_ABORT: "Evt15", A_P_ABORT: "
 
 DataValue = tuple[int, int, memoryview]
 """A presentation data value: its context, its control header, and what there is of a message."""
+
+
+class NoMessage(Exception):  # noqa: N818 - a kind of what comes
+    """What comes makes no message, and its sender is to hear so."""
 
 
 class Connection(AssociationSocket):
@@ -48,6 +61,9 @@ class Connection(AssociationSocket):
         super().__init__(association, client_socket=accepted)
         self.has_fallen_silent = False
         """Whether nothing came for so long that the association ends."""
+        self.is_too_slow = False
+        """Whether a message came, but so slowly that the association ends."""
+        self._longest = max(_LONGEST, 4 * association.ae.maximum_pdu_size)
         self._room = bytearray(_ROOM)
         self._begin = self._end = 0
 
@@ -71,12 +87,14 @@ class Connection(AssociationSocket):
         """Wait for the next PDU to come whole, and take it if it is P-DATA-TF.
 
         None if it is another, which is left to pynetdicom, or no whole one comes. What it returns
-        holds until the next call. Raises OSError where the connection fails, and TimeoutError if
-        nothing comes.
+        holds until the next call. Raises OSError where the connection fails, TimeoutError if
+        nothing comes or far too slowly, and NoMessage if it says to be far too long.
         """
         if not self._has(_HEADER.size):
             return None
         kind, _, length = _HEADER.unpack_from(self._room, self._begin)
+        if kind in _PDU_TYPES and length > self._longest:
+            self._refuse(length)
         size = _HEADER.size + length
         if kind not in _PDU_TYPES or not self._has(size) or kind != _P_DATA_TF:
             return None
@@ -88,8 +106,23 @@ class Connection(AssociationSocket):
         """Have the last one that was taken read again."""
         self._begin -= len(pdu)
 
+    def discard_until(self, give_up_at: float) -> None:
+        """Read what is there, for nobody, until a time by `time.monotonic`."""
+        self._begin = self._end = 0
+        with contextlib.suppress(OSError):  # it has gone
+            while self.socket is not None and self.ready and time.monotonic() < give_up_at:
+                if not self.socket.recv_into(self._room):
+                    return
+
+    def _refuse(self, length: int) -> None:
+        who = self.assoc.requestor.ae_title.strip()
+        words = "A message of %s says to have %d bytes; %d are taken at most"
+        log.error(words, who, length, self._longest)
+        raise NoMessage
+
     def _has(self, size: int) -> bool:
         """Read until there are so many bytes; return whether there are."""
+        give_up_at = None
         while self._end - self._begin < size:
             if self.socket is None:  # closed meanwhile
                 return False
@@ -102,7 +135,18 @@ class Connection(AssociationSocket):
             if not came:
                 return False
             self._end += came
+            if self._end - self._begin < size:  # looked at between two parts, as each is awaited
+                give_up_at = give_up_at or self._give_up_at(size)
+                if time.monotonic() > give_up_at:
+                    self.is_too_slow = True
+                    raise TimeoutError
         return True
+
+    def _give_up_at(self, size: int) -> float:
+        patience_s = None if self.socket is None else self.socket.gettimeout()
+        if patience_s is None:
+            return math.inf
+        return time.monotonic() + patience_s + size / _SLOWEST
 
     def _make_room(self, size: int) -> None:
         """Let there be room behind what has been read, for so many bytes if it may be."""
@@ -154,8 +198,8 @@ class UpperLayer(DULServiceProvider):
 
     @property
     def is_established(self) -> bool:
-        """Whether messages may come and go."""
-        return bool(self.state_machine.current_state == _ESTABLISHED)
+        """Whether messages may come and go: not if the machine has failed, whatever its state."""
+        return not self._kill_thread and bool(self.state_machine.current_state == _ESTABLISHED)
 
     @property
     def is_closing(self) -> bool:
@@ -203,16 +247,24 @@ class UpperLayer(DULServiceProvider):
     def read_one(self) -> None:
         """Have pynetdicom read what has come, or hear that no more does, and do what follows."""
         with self.turn:
-            if self.is_established:  # else another thread has ended it
-                self._read_pdu_data()
+            if not self.is_established:  # another thread has ended it
+                return
+            self._read_pdu_data()
+            try:
                 self.go_on()
+            except Exception as error:  # noqa: BLE001 - of pynetdicom, whose machine stands still
+                who = self.assoc.requestor.ae_title.strip()
+                log.info("What came from %s is taken for the end of its connection: %s", who, error)
+                self._kill_thread = False
+                self.event_queue = queue.Queue()
+                self.go_on(CONNECTION_CLOSED)
 
     def take_leave(self, within_s: float) -> None:
-        """Read what still comes, and close the connection (PS3.8 9.2.3, state 13)."""
-        connected = self.socket.socket
-        if connected is not None:
-            with contextlib.suppress(OSError):  # it has gone already
-                connected.settimeout(within_s)
-        while self.is_closing and not self._kill_thread:
-            self._is_transport_event()
-            self.go_on(*([TIMER_EXPIRED] if self.artim_timer.expired else []))
+        """Read what has still come, and close the connection (PS3.8 9.2.3, state 13).
+
+        Nothing is answered any more, and whoever goes on is not listened to for longer.
+        """
+        if self.is_closing and not self._kill_thread:
+            self.socket.discard_until(time.monotonic() + within_s)
+            self.socket.close()
+            self.go_on()

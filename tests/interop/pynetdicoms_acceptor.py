@@ -125,8 +125,9 @@ _IN_PLACE_OF: dict[str, Any] = {
     "pynetdicom.ae.ThreadedAssociationServer": _Acceptor,
     "node.receive.association.acceptable": _acceptable,
     "node.receive.incoming.IncomingMessages._finish": _finish,
-    "node.receive.incoming._is_offered": lambda *_: True,
+    "node.receive.mended._is_offered": lambda *_: True,
     "node.receive.incoming.is_storage": _is_storage,
+    "node.receive.mended.is_storage": _is_storage,
     "node.dimse.request._pdu_once": request._pdu_of,  # tests change what was read
 }
 

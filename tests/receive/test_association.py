@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -34,6 +35,7 @@ from node.dimse.status import (
     SUCCESS,
 )
 from node.receive.incoming import IncomingMessages
+from node.receive.upper_layer import DataValue
 from node.store import dataset_digest
 
 from .by_hand import (
@@ -190,6 +192,25 @@ def test_a_command_in_several_pieces_is_one(door: Door, objects: list[Object]) -
         caller.release()
 
 
+def test_a_command_in_thousands_of_empty_pieces_is_not_gathered(
+    door: Door, objects: list[Object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some it is pynetdicom's to put together, which looks at each of them once."""
+    gathered = []
+    take = IncomingMessages._take_command
+
+    def count(self: IncomingMessages, part: DataValue) -> None:
+        take(self, part)
+        gathered.append(len(self._command))
+
+    monkeypatch.setattr(IncomingMessages, "_take_command", count)
+    with calling(door.port, [STORAGE]) as caller:
+        caller.say(pdu(*[value(COMMAND, b"")] * 2000), *map(pdu, objects[0].values(4)))
+        assert caller.status() == (4, SUCCESS)
+        caller.release()
+    assert len(gathered) == max(gathered) + 1 < 200
+
+
 @pytest.mark.parametrize("longest", [60, 0])
 def test_who_takes_only_short_messages_gets_his_answer_in_several(
     door: Door, objects: list[Object], longest: int
@@ -259,6 +280,41 @@ def test_what_has_no_place_in_the_middle_of_an_object_ends_the_association_and_l
     assert lines(caplog)[-1] == f"{said}; 1 objects of it are kept, one came half"
 
 
+@pytest.mark.parametrize("per_pdu", [1, 10])
+def test_an_object_that_goes_on_on_another_context_ends_the_association(
+    door: Door, objects: list[Object], per_pdu: int
+) -> None:
+    """Its bytes are in another syntax than its request, and its file, say."""
+    [request, *data] = objects[0].values()
+    on_another = objects[0].values(context_id=5)[1:]
+    values = [request, *data[:1], *on_another[1:]]
+    contexts = [STORAGE, context(5, MG, ImplicitVRLittleEndian)]
+    with calling(door.port, contexts) as caller:
+        caller.say(*(pdu(*values[at : at + per_pdu]) for at in range(0, len(values), per_pdu)))
+        aborts(caller)
+    assert has_let_go(door)
+    assert door.instances() == []
+    assert door.files("incoming") == door.files("received") == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [value(DATA, b"data"), value(DATA | LAST, b"data"), value(COMMAND, b"\0", 3)],
+    ids=["data", "last data", "another context"],
+)
+def test_what_has_no_place_in_the_middle_of_a_command_ends_the_association(
+    door: Door, objects: list[Object], rest: bytes
+) -> None:
+    [request, *data] = objects[0].values()
+    half = value(COMMAND, request[6:40])
+    with calling(door.port, [STORAGE, ECHO]) as caller:
+        caller.say(*map(pdu, [half, rest, request, *data]))
+        aborts(caller)
+    assert has_let_go(door)
+    assert door.instances() == []
+    assert door.files("incoming") == []
+
+
 @pytest.mark.parametrize("control", [DATA, DATA | LAST])
 def test_an_object_without_a_request_ends_the_association(
     door: Door, control: int, caplog: pytest.LogCaptureFixture
@@ -325,16 +381,68 @@ def test_who_falls_silent_in_the_middle_of_an_object_is_let_go(
     ]
 
 
-def test_who_aborts_in_the_middle_of_an_object_leaves_nothing(
-    door: Door, objects: list[Object], caplog: pytest.LogCaptureFixture
+def test_who_sends_a_message_byte_by_byte_is_let_go(
+    open_door: OpenDoor, objects: list[Object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is never silent for long, and would be at it for days."""
+    door = open_door(idle_timeout_s=0.3)
+    with calling(door.port, [STORAGE]) as caller:
+        assert until(lambda: bool(door.listener._sessions))
+        whole = iter(pdu(*objects[0].values(size=200)[:2]))
+
+        def is_let_go() -> bool:
+            with contextlib.suppress(OSError):  # it is
+                caller.say(bytes([next(whole)]))
+            return not door.listener._sessions
+
+        assert until(is_let_go)
+        assert next(whole, None) is not None
+    said = "Aborted the association of modality: a message of it came too slowly"
+    assert lines(caplog) == [f"{said}; 0 objects of it are kept"]
+
+
+@pytest.mark.parametrize("kind", [b"\x04", b"\x05", b"\x07"])
+def test_a_message_that_says_to_be_endless_is_not_waited_for(
+    door: Door, kind: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with calling(door.port, [STORAGE]) as caller:
-        caller.say(*map(pdu, objects[0].values()[:3]), ABORT_BY_PEER)
+        caller.say(kind + b"\0\xff\xff\xff\xff")
+        aborts(caller)
+        assert caller.hear() == b""
+    assert has_let_go(door)
+    assert lines(caplog) == [
+        "A message of MODALITY says to have 4294967295 bytes; 67108864 are taken at most",
+        f"Aborted the association of modality: {OUT_OF_PLACE}; 0 objects of it are kept",
+    ]
+
+
+@pytest.mark.parametrize("source_and_reason", [b"\0\0", b"\2\0", b"\2\3", b"\2\x09", b"\7\7"])
+def test_who_aborts_in_the_middle_of_an_object_leaves_nothing(
+    door: Door, objects: list[Object], source_and_reason: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it says of why, of which the standard reserves some (PS3.8 9.3.8)."""
+    abort = ABORT_BY_PEER[:-2] + source_and_reason
+    with calling(door.port, [STORAGE]) as caller:
+        caller.say(*map(pdu, objects[0].values()[:3]), abort)
         assert caller.hear() == b""
     assert has_let_go(door)
     assert door.files("incoming") == []
     said = "modality aborted its association; 0 objects of it are kept, one came half"
     assert lines(caplog) == [said]
+
+
+def test_of_an_object_whose_keeping_fails_by_a_defect_nothing_stays(
+    door: Door, objects: list[Object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> int:
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr(door.listener, "keep", fail)
+    with calling(door.port, [STORAGE]) as caller:
+        caller.say(*map(pdu, objects[0].values()))
+        assert caller.hear() == b""
+    assert has_let_go(door)
+    assert door.files("incoming") == []
 
 
 def test_an_object_that_has_no_place_to_come_to_is_passed_over_and_the_next_is_kept(

@@ -809,7 +809,7 @@ def test_another_service_than_storage_of_a_class_is_refused_and_the_next_mammogr
             assert answer.Status == status  # type: ignore[attr-defined]
         assert opened.send_c_store(exam[0]).Status == SUCCESS
     assert len(door.instances()) == 1
-    [line] = [r.getMessage() for r in caplog.records if r.name == "node.receive.incoming"]
+    [line] = [r.getMessage() for r in caplog.records if r.name == "node.receive.mended"]
     assert line.startswith(f"MODALITY asked for {service} of ")
     assert str(sop_class) in line
 

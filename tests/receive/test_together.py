@@ -60,6 +60,11 @@ class Crowd:
             assert first.result(60) == "new"
             return [other.exception(60) or other.result() for other in others]
 
+    def brings_alone(self, sop_uid: str, study: str) -> str:
+        """Let a sender bring an object when nobody else does; return what it is told."""
+        with ThreadPoolExecutor(1) as self._pool:
+            return self.brings(sop_uid, study).result(60)
+
     def files(self) -> list[Path]:
         """Return what lies in the store, but for the object of the first."""
         received = self._store.path("received").rglob("*.dcm")
@@ -185,6 +190,25 @@ def test_a_folder_that_cannot_be_made_sure_of_makes_no_object_of_another_fail(
     told = crowd.bring(objects())
     assert [type(one) for one in told] == [OSError, str, OSError, str, str]
     assert len(crowd.rows()) == len(crowd.files()) == 3
+
+
+def test_where_whoever_works_for_all_fails_by_a_defect_none_is_acknowledged(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of them, and nobody may take that for leave to record what is not sure."""
+    fsync = os.fsync
+
+    def broken_for_one(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == STUDIES[0]:
+            raise MemoryError
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken_for_one)
+    assert [type(told) for told in crowd.bring(objects())] == [MemoryError] * 5
+    assert crowd.rows() == []
+    assert crowd.files() == []
+    monkeypatch.undo()
+    assert crowd.brings_alone(*objects()[0]) == "new"
 
 
 def test_the_same_object_of_two_senders_at_once_is_kept_once(crowd: Crowd) -> None:

@@ -17,7 +17,7 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
 
 from node.receive import upper_layer
-from node.receive.upper_layer import Connection, data_values_of
+from node.receive.upper_layer import Connection, NoMessage, data_values_of
 
 from .by_hand import RELEASE_RQ, in_pieces, pdu, value
 
@@ -115,6 +115,60 @@ def test_who_says_nothing_is_said_to_have_fallen_silent() -> None:
         with pytest.raises(TimeoutError):
             connection.next_data()
         assert connection.has_fallen_silent
+
+
+class Clock:
+    """Stands in for the module `time`: so many seconds have gone at each look."""
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
+        self.now_s = 1.0
+
+    def monotonic(self) -> float:
+        self.now_s += self._step_s
+        return self.now_s
+
+
+def test_who_never_falls_silent_and_never_ends_a_message_is_said_to_be_too_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be silent for 30 s, and a message of 5000 bytes take half a second more."""
+    message = pdu(value(0, bytes(5000)))
+    for step_s, is_too_slow in ((0.1, False), (20.0, True)):
+        monkeypatch.setattr(upper_layer, "time", Clock(step_s))
+        with connected() as (here, connection):
+            connection._room = bytearray(16)  # so that it comes in parts
+            here.sendall(message)
+            if is_too_slow:
+                with pytest.raises(TimeoutError):
+                    connection.next_data()
+            else:
+                assert bytes(connection.next_data() or b"") == message
+            assert connection.is_too_slow is is_too_slow
+            assert not connection.has_fallen_silent
+
+
+def test_a_message_longer_than_any_is_refused_before_it_comes() -> None:
+    longest = 1 << 26
+    with connected() as (here, connection):
+        here.sendall(struct.pack(">BBL", 4, 0, longest + 1))
+        with pytest.raises(NoMessage):
+            connection.next_data()
+        assert len(connection._room) <= 1 << 16
+
+
+def test_who_goes_on_after_the_end_is_listened_to_for_a_while_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(1.0)
+    monkeypatch.setattr(upper_layer, "time", clock)
+    with connected() as (here, connection):
+        connection._room = bytearray(16)
+        here.sendall(bytes(1600))
+        connection.discard_until(clock.now_s + 5)
+        assert connection.ready
+        connection.discard_until(clock.now_s + 500)
+        assert not connection.ready
 
 
 def test_room_that_a_long_message_took_is_given_back() -> None:
