@@ -19,7 +19,7 @@ from node.errors import ConfigError, Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.connections import open_ledger_pool
-from node.ledger.fixed import execute
+from node.ledger.fixed import fetch
 
 DEAD_AFTER_S = 30.0
 """A node whose heartbeat is older is taken for dead."""
@@ -175,7 +175,7 @@ def _require_not_moved(db: sa.Connection) -> None:
     Last in a transaction: on a server the move may have kept its first statement waiting.
     """
     query = f"SELECT moved_to FROM {schema.installation.name}"  # noqa: S608 - our own name
-    for (moved_to,) in execute(db, query):
+    for (moved_to,) in fetch(db, query):
         if moved_to is not None:
             raise Superseded(
                 f"this ledger has moved to {moved_to} and is as it was then; nothing was changed "

@@ -19,14 +19,31 @@ def execute(db: sa.Connection, text: str, parameters: Any = ()) -> Any:
     Its errors are raised as SQLAlchemy's, and who listens to statements is told. No transaction is
     begun for it.
     """
-    cursor = db.connection.cursor()
+    return _run(db, text, parameters, is_question=False)[0]
+
+
+def fetch(db: sa.Connection, text: str, parameters: Any = ()) -> list[Any]:
+    """Ask SQL on a connection, and return all rows, as the driver has them; else as `execute`."""
+    cursor, found = _run(db, text, parameters, is_question=True)
+    cursor.close()
+    return found
+
+
+def _run(
+    db: sa.Connection, text: str, parameters: Any, *, is_question: bool
+) -> tuple[Any, list[Any]]:
+    """Return the cursor, and the rows: some databases find out only there that they fail."""
+    found: Any = []
+    cursor: Any = db.connection.cursor()
     for tell in db.dispatch.before_cursor_execute:
         tell(db, cursor, text, parameters, None, False)
     try:
         cursor.execute(text, parameters)
+        if is_question:
+            found = cursor.fetchall()
     except db.dialect.loaded_dbapi.Error as error:
         db._handle_dbapi_exception(error, text, parameters, cursor, None)
-    return cursor
+    return cursor, found
 
 
 class Fixed:
@@ -48,8 +65,7 @@ class Fixed:
 
     def rows(self, db: sa.Connection, **values: Any) -> list[sa.Row[Any]]:
         """Ask it, and return the rows."""
-        cursor = self._execute(db, values)
-        found = cursor.fetchall()
+        cursor, found = self._run(db, values, is_question=True)
         if self._row is None:
             self._row = result_tuple([name for name, *_ in cursor.description])
         cursor.close()
@@ -62,14 +78,17 @@ class Fixed:
 
     def change(self, db: sa.Connection, **values: Any) -> int:
         """Do it; return how many rows it made or changed."""
-        cursor = self._execute(db, values)
+        cursor, _ = self._run(db, values, is_question=False)
         count = int(cursor.rowcount)
         cursor.close()
         return count
 
-    def _execute(self, db: sa.Connection, values: dict[str, Any]) -> Any:
+    def _run(
+        self, db: sa.Connection, values: dict[str, Any], *, is_question: bool
+    ) -> tuple[Any, list[Any]]:
         text, order = self._compiled.get(db.dialect.name) or self._compile(db)
-        return execute(db, text, values if order is None else [values[name] for name in order])
+        parameters = values if order is None else [values[name] for name in order]
+        return _run(db, text, parameters, is_question=is_question)
 
     def _compile(self, db: sa.Connection) -> tuple[str, tuple[str, ...] | None]:
         statement: Any = self._compose(db)

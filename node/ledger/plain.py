@@ -41,18 +41,21 @@ def is_unheard_of(db: sa.Connection, study_uid: str, sop_uid: str) -> bool:
     return not any(found)
 
 
-def record_if_plain(db: sa.Connection, instance: Instance, received: Received) -> bool:
+def record_if_plain(
+    db: sa.Connection, instance: Instance, received: Received, *, waits: bool = True
+) -> bool:
     """Record an object with its study; return False if it is not plain, or its study is not.
 
-    Then the study is entered at most.
+    Then the study is entered at most. Unless it `waits`, a study that somebody else has locked is
+    not plain, either.
     """
-    study = _lock(db, instance, received.sender) if _is_new(received) else None
+    study = _lock_or_enter(db, instance, received.sender, waits) if _is_new(received) else None
     if study is None or not _is_open(study, instance):
         return False
     uids = {"study_uid": instance.study_uid, "sop_uid": instance.sop_uid}
     (found,) = _LOOK.rows(db, current=_CURRENT, **uids)
     is_unknown = not (found.is_known or found.is_ours or found.is_withdrawn)
-    changes = _changes(db, study, received, found) if is_unknown else None
+    changes = _changes_by_plain(db, study, received, found) if is_unknown else None
     if changes is None:
         return False
     values = columns_of(instance, received) | {"sop_uid": instance.sop_uid, "state": _CURRENT}
@@ -71,14 +74,20 @@ def _is_new(received: Received) -> bool:
     return not received.is_own and received.withdraws is None and received.again is None
 
 
-def _lock(db: sa.Connection, instance: Instance, sender: str) -> sa.Row[Any] | None:
-    """Lock and return the row of a study, made now if it is new; None if it was forgotten."""
+def _lock_or_enter(
+    db: sa.Connection, instance: Instance, sender: str, waits: bool
+) -> sa.Row[Any] | None:
+    """Lock and return the row of a study, made now if it is new.
+
+    None if it was forgotten or, unless it `waits`, is locked: to enter that one would wait, too.
+    """
+    lock, why_none = (_LOCK, _IS_FORGOTTEN) if waits else (_LOCK_IF_FREE, _IS_LOCKED_OR_FORGOTTEN)
     uids = {"study_uid": instance.study_uid}
-    study = _LOCK.row(db, **uids)
-    if study is not None or _IS_FORGOTTEN.row(db, **uids) is not None:
+    study = lock.row(db, **uids)
+    if study is not None or why_none.row(db, **uids) is not None:
         return study
     enter_study(db, instance.study_uid, sender)
-    return _LOCK.row(db, **uids)  # None: another entered it, and it is forgotten
+    return lock.row(db, **uids)  # None: another entered it, and has it or it is forgotten
 
 
 def _is_open(study: sa.Row[Any], instance: Instance) -> bool:
@@ -90,7 +99,7 @@ def _is_open(study: sa.Row[Any], instance: Instance) -> bool:
     return is_received and is_free and has_files and is_unread
 
 
-def _changes(
+def _changes_by_plain(
     db: sa.Connection, study: sa.Row[Any], received: Received, found: sa.Row[Any]
 ) -> dict[str, Any] | None:
     """Return what changes in a study's row; None if whose it is needs a closer look."""
@@ -134,9 +143,10 @@ def _compose_is_known(_: sa.Connection) -> sa.Executable:
     )
 
 
-def _compose_lock(_: sa.Connection) -> sa.Executable:
+def _locking(*, skips: bool) -> Fixed:
     columns = [schema.study.c[name] for name in _NEEDED]  # each column costs something
-    return sa.select(*columns).where(_of_study(schema.study)).with_for_update()
+    query = sa.select(*columns).where(_of_study(schema.study))
+    return Fixed(lambda _: query.with_for_update(skip_locked=skips))
 
 
 def _compose_look(_: sa.Connection) -> sa.Executable:
@@ -173,6 +183,11 @@ def _compose_forgotten(_: sa.Connection) -> sa.Executable:
     return sa.select(table.c.study_uid).where(_of_study(table))
 
 
+def _compose_locked_or_forgotten(_: sa.Connection) -> sa.Executable:
+    tables = schema.study, schema.remembered_study
+    return sa.union_all(*(sa.select(one.c.study_uid).where(_of_study(one)) for one in tables))
+
+
 def _going_on(*names: str) -> Fixed:
     values = {name: now() for name in names}
     return Fixed(lambda _: schema.study.update().where(_of_study(schema.study)).values(values))
@@ -180,7 +195,8 @@ def _going_on(*names: str) -> Fixed:
 
 _IS_KNOWN = Fixed(_compose_is_known)
 _IS_FORGOTTEN = Fixed(_compose_forgotten)
-_LOCK = Fixed(_compose_lock)
+_IS_LOCKED_OR_FORGOTTEN = Fixed(_compose_locked_or_forgotten)
+_LOCK, _LOCK_IF_FREE = _locking(skips=False), _locking(skips=True)
 _LOOK = Fixed(_compose_look)
 _HAS_ANY = Fixed(_compose_has_any)
 _INSERT = Fixed(_compose_insert, _SAID_AT_FIRST)

@@ -120,12 +120,13 @@ class Receiving:
         """Commit those of several instances that are plain, all of them at once; say which.
 
         Each other one is to be recorded alone, for it may need the rows of more studies: here they
-        are locked in one order. So is each where one of them has made all of them fail.
+        are locked in one order. So is each whose study somebody else has locked, for which the
+        others do not wait, and each where one of them has made all of them fail.
         """
         order = sorted(range(len(came)), key=lambda number: came[number][0].study_uid)
         try:
             with self.ledger.writing() as db:
-                are_plain = {number: record_if_plain(db, *came[number]) for number in order}
+                are_plain = {n: record_if_plain(db, *came[n], waits=False) for n in order}
         except (OutcomeUnknown, Superseded):
             raise
         except Exception as error:
@@ -222,7 +223,7 @@ def _record_new(
         words = f"{name_in_history(instance)} came, which is withdrawn: {reason}"
         add_note(db, instance.study_uid, words)
     if state == InstanceState.CURRENT:
-        _reopen(db, study, received, _changes(db, study, instance, received))
+        _reopen(db, study, received, _changes_by_new(db, study, instance, received))
     db.execute(
         schema.instance.insert().values(
             columns_of(instance, received)
@@ -231,7 +232,7 @@ def _record_new(
     )
 
 
-def _changes(
+def _changes_by_new(
     db: sa.Connection, study: sa.Row[Any], instance: Instance, received: Received
 ) -> dict[str, Any]:
     """Return what changes in the row of a study with an object that is new to it."""

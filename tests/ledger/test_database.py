@@ -12,7 +12,7 @@ from locks import impatient, locked
 from postgres import NewDatabase, PostgreSQL
 
 from node.ledger import Ledger, Nodes, after_commit, is_trouble, schema
-from node.ledger.fixed import execute
+from node.ledger.fixed import Fixed, execute, fetch
 from node.store import Store
 
 
@@ -107,6 +107,23 @@ def test_what_the_driver_is_asked_itself_is_refused_in_the_same_words(desk: Desk
     assert "nowhere" in str(refused.value)
     assert not is_trouble(refused.value)
     assert desk.receive() == "new"
+
+
+def test_what_fails_only_while_rows_are_fetched_is_an_error_of_the_database_too(
+    desk: Desk,
+) -> None:
+    """SQLite has found a row by then, and may find its disk broken at the next one."""
+    least = (
+        "SELECT state, 0 AS n FROM study UNION ALL SELECT state, -9223372036854775807 FROM study"
+    )
+    words = f"SELECT abs(n - 1) FROM ({least}) AS found"  # of the second one that is too much
+    refused = pytest.raises(sa.exc.DBAPIError, match=r"overflow|out of range")
+    desk.receive()
+    with refused, desk.ledger.writing() as db:
+        fetch(db, words)
+    with refused, desk.ledger.asking() as db:
+        Fixed(lambda _: sa.text(words)).rows(db)
+    assert desk.receive(f"{STUDY}.2") == "new"
 
 
 @pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)

@@ -15,7 +15,7 @@ from forgotten import DAY_S, YEAR_S, let_files_go
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import CLOSING, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
-from postgres import NewDatabase
+from postgres import NewDatabase, PostgreSQL
 
 from node.errors import NodeError
 from node.ledger import (
@@ -357,6 +357,46 @@ def test_what_is_not_plain_is_left_to_be_recorded_alone(desk: Desk) -> None:
     assert desk.receiving.record_together(several) == [False, True, False, False]
     assert [desk.receiving.record_instance(*one) for one in several[2:]] == ["same", "new"]
     assert desk.study("1.2.6")["held_because"] == HeldBecause.IDENTITY
+
+
+def test_of_several_each_takes_as_many_statements_as_one_alone(desk: Desk) -> None:
+    for study in (STUDIES[1], STUDY):
+        desk.receive(f"{study}.1", study=study)
+    several = [came(study, f"{study}.{n}") for study in (STUDIES[1], STUDY) for n in (8, 9)]
+    with counted() as cost:
+        assert desk.receiving.record_together(several) == [True] * 4
+    words = [statement.split()[0] for statement in cost.statements]
+    assert words == [*["SELECT", "SELECT", "INSERT", "UPDATE"] * 4, "SELECT"]
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("how", ["locked", "changed", "going"])
+def test_a_study_that_somebody_has_locked_keeps_no_object_of_another_waiting(
+    postgresql: PostgreSQL, store: Store, how: str
+) -> None:
+    """It is recorded alone when its study is free, whatever has become of that."""
+    url = postgresql.new_database()
+    ledger, other = Ledger(url), Ledger(url)
+    desk = Desk(ledger, store)
+    for study in (STUDY, "1.2.5"):
+        desk.receive(f"{study}.1", study=study)
+    several = [came(study, f"{study}.9") for study in (STUDY, "1.2.5", "1.2.6")]
+    its_own = schema.study.c.study_uid == STUDY
+    with other.writing() as db:
+        if how == "locked":
+            db.execute(sa.select(schema.study).where(its_own).with_for_update())
+        elif how == "changed":
+            db.execute(schema.study.update().where(its_own).values(sender="another"))
+        else:
+            db.execute(schema.instance.delete().where(schema.instance.c.study_uid == STUDY))
+            db.execute(schema.study.delete().where(its_own))
+        assert desk.receiving.record_together(several) == [False, True, True]
+        kept = {row["sop_uid"] for row in desk.rows(schema.instance)}
+        assert kept == {f"{STUDY}.1", "1.2.5.1", "1.2.5.9", "1.2.6.9"}
+    assert desk.receiving.record_instance(*several[0]) == "new"
+    assert len(desk.rows(schema.study)) == 3
+    ledger.close()
+    other.close()
 
 
 def test_one_that_makes_all_fail_is_found_by_trying_each_alone(desk: Desk) -> None:
