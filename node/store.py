@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import shutil
-import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import Unreadable
+from node.new_folders import NewFolders, fsync_path, remove_folder
 
 # What reads objects is imported by who does: many a command only asks where they lie.
 
@@ -130,40 +130,6 @@ def lack_of_room(room: Room, least_free: int, refuse_from_percent: float | None)
     return ""
 
 
-class _NewFolders:
-    """The folders whose own names a power cut may take yet, whoever made them.
-
-    Else who comes second into one would promise what only the first one makes sure of.
-    """
-
-    def __init__(self) -> None:
-        self._made: dict[Path, object] = {}
-        self._lock = threading.Lock()
-
-    def make(self, folder: Path, *, parents: bool = False) -> None:
-        self._note(folder)  # before another can find it
-        folder.mkdir(parents=parents, exist_ok=True)
-        self._note(folder)  # for one who made sure of it in between, when it was not there
-
-    def make_sure_of(self, folder: Path) -> None:
-        made = self._made.get(folder)
-        if made is None:
-            return
-        _fsync(folder.parent)
-        with self._lock:
-            if self._made.get(folder) is made:
-                del self._made[folder]
-
-    def remove(self, folder: Path) -> None:
-        """Remove an empty one that may not last: who makes it again makes sure of it."""
-        if folder in self._made:
-            _remove_folder(folder)
-
-    def _note(self, folder: Path) -> None:
-        with self._lock:
-            self._made[folder] = object()
-
-
 @dataclass(frozen=True, slots=True)
 class Store:
     """The folder that holds every object, received and made."""
@@ -171,8 +137,8 @@ class Store:
     root: Path
     node_id: str = "alone"
     """Several nodes may share the root; each writes what is not yet whole apart."""
-    _new_folders: _NewFolders = field(
-        default_factory=_NewFolders, init=False, repr=False, compare=False
+    _new_folders: NewFolders = field(
+        default_factory=NewFolders, init=False, repr=False, compare=False
     )
 
     @property
@@ -196,9 +162,16 @@ class Store:
         return self.root / "orphans"
 
     def prepare(self) -> None:
-        """Create the folders that are not there."""
-        for folder in (*self._unusable, self.incoming, *map(self.path, ("received", "reports"))):
+        """Create the folders that are not there, and let the names in them last.
+
+        Of a study's folder only the process that made it knows that it may not, and it may have
+        been killed before it made sure of it.
+        """
+        lasting = self.path("received"), self.path("reports")
+        for folder in (*self._unusable, self.incoming, *lasting):
             folder.mkdir(parents=True, exist_ok=True)
+        for folder in (*lasting, self.root):
+            fsync_path(folder)
 
     def prepare_anew(self) -> None:
         """Do the same while we run: where a mount has gone, nothing is begun on the disk below."""
@@ -321,8 +294,8 @@ class Store:
 
     def make_sure(self, relative: str) -> None:
         """Let no power cut take a file that a person has put there."""
-        _fsync(self.path(relative))
-        _fsync(self.path(relative).parent)
+        fsync_path(self.path(relative))
+        fsync_path(self.path(relative).parent)
 
     def remove(self, relative: str) -> None:
         """Remove a file that has no row and gets none, if it is there."""
@@ -347,10 +320,10 @@ class Store:
             folders.add(path.parent)
         for folder in folders:
             with contextlib.suppress(FileNotFoundError):  # another node was faster
-                _fsync(folder)
+                fsync_path(folder)
                 if not any(folder.iterdir()):
-                    _remove_folder(folder)
-                    _fsync(folder.parent)
+                    remove_folder(folder)
+                    fsync_path(folder.parent)
         return gone
 
     def is_linked(self, relative: str) -> bool:
@@ -409,7 +382,7 @@ class Store:
         path.unlink(missing_ok=True)
         path.with_suffix(".json").unlink(missing_ok=True)
         if path.is_relative_to(self.orphans):
-            _remove_folder(path.parent)
+            remove_folder(path.parent)
 
     def is_there(self) -> bool:
         """Return whether what was kept can be looked for: a share that is away looks empty."""
@@ -472,7 +445,7 @@ class Store:
             (self.orphans / relative).replace(self.path(relative))
         except FileNotFoundError:
             return False
-        _fsync(self.path(relative).parent)
+        fsync_path(self.path(relative).parent)
         return True
 
     def _new_temporary(self) -> Path:
@@ -498,7 +471,7 @@ class Store:
         target = self.root / relative
         if not target.parent.exists():
             self._new_folders.make(target.parent, parents=True)
-        _fsync(temporary)
+        fsync_path(temporary)
         try:
             temporary.replace(target)
         except FileNotFoundError:  # its folder, found empty, was removed at this moment
@@ -508,7 +481,7 @@ class Store:
 
     def _make_sure_of(self, folder: Path) -> None:
         """Let the names in a folder last, and its own if it is new."""
-        _fsync(folder)
+        fsync_path(folder)
         self._new_folders.make_sure_of(folder)
 
 
@@ -517,9 +490,9 @@ def _put_aside(path: Path, target: Path, about: Aside) -> Path:
     told = asdict(about) | {"came_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     try:
         words.write_text(json.dumps(told, indent=1), "utf-8")
-        _fsync(path)  # some of these are answered with Success
+        fsync_path(path)  # some of these are answered with Success
         path.replace(target)
-        _fsync(target.parent)
+        fsync_path(target.parent)
     except OSError:
         if not target.exists():
             words.unlink(missing_ok=True)
@@ -535,17 +508,3 @@ def _files_below(folder: Path) -> Iterator[Path]:
                 yield from _files_below(Path(entry.path))
             else:
                 yield Path(entry.path)
-
-
-def _remove_folder(folder: Path) -> None:
-    """Remove a folder, unless something is in it, as what has just come."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

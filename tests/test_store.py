@@ -150,6 +150,23 @@ def test_who_comes_second_into_a_new_folder_makes_sure_of_the_folder_too(
     assert store.make_sure_of([second]) == {}
 
 
+def test_a_folder_of_a_process_that_was_killed_is_made_sure_of_by_the_next_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the one that made it knows that a power cut may take it, and all that lies in it."""
+    store.place(incoming(store), STUDY, SOP, "1" * 64)
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    Store(store.root).prepare()
+    assert sorted(synced) == [store.root, store.path("received"), store.path("reports")]
+
+
 def test_what_cannot_be_made_sure_of_is_told_apart_from_what_can(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
