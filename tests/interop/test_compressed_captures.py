@@ -84,7 +84,12 @@ def test_orthanc_draws_them_as_they_were_built(
 
 @pytest.mark.parametrize(
     ("takes", "syntax"),
-    [("+xi", "1.2.840.10008.1.2"), ("+x=", "1.2.840.10008.1.2.1"), ("+xt", syntax_of("jpeg-ls"))],
+    [
+        ("+xi", "1.2.840.10008.1.2"),
+        ("+x=", "1.2.840.10008.1.2.1"),
+        ("+xt", syntax_of("jpeg-ls")),
+        ("+xd", syntax_of("deflate")),
+    ],
 )
 def test_an_archive_gets_what_it_takes(
     takes: str, syntax: str, captures: list[Path], tmp_path: Path, started: Started
@@ -92,7 +97,7 @@ def test_an_archive_gets_what_it_takes(
     archive = StoreScp(tmp_path / "archive", "ARCHIVE", takes=takes)
     started(archive)
     to = Address("ARCHIVE", LOOPBACK, archive.port)
-    outcomes = list(send_each(captures, to, "AINODE", lambda: None, WAYS))
+    outcomes = list(send_each(captures, to, "AINODE", lambda: None, (*WAYS, "deflate")))
     assert [one.state for one in outcomes] == ["sent"] * len(captures)
     built = {dcmread(path).SOPInstanceUID: dcmread(path).pixel_array for path in captures}
     for arrived in archive.objects():
