@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 _LOG_OF_OBJECT = 13 * 4120
@@ -25,12 +26,12 @@ def take(folder: Path, contents: Sequence[bytes], threads: int, *, only_file: bo
     """Write each into a file of its own, with its syncs; return how many seconds that took."""
     received = folder / "received"
     received.mkdir(parents=True)
-    loop = Loop(folder, received, only_file=only_file)
-    os.sync()
-    began_at = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(loop.keep, range(len(contents)), contents))
-    return time.perf_counter() - began_at
+    with closing(Loop(folder, received, only_file=only_file)) as loop:
+        os.sync()
+        began_at = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(loop.keep, range(len(contents)), contents))
+        return time.perf_counter() - began_at
 
 
 class Loop:
@@ -45,6 +46,10 @@ class Loop:
         self._lock = threading.Lock()
         self.shared_syncs = 0
         self.waiting: list[threading.Event] = []
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._log.close()
 
     def keep(self, number: int, content: bytes) -> None:
         """Keep one, and return when it would last."""

@@ -33,3 +33,4 @@ def test_objects_that_wait_at_the_same_moment_share_the_syncs_of_folder_and_log(
     assert loop.shared_syncs == 1
     loop.keep(5, b"1")
     assert loop.shared_syncs == 2
+    loop.close()
