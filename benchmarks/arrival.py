@@ -16,27 +16,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import sqlalchemy as sa
 from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless, SecondaryCaptureImageStorage
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from rich.console import Console
 
 from benchmarks import arrival_section, section
-from benchmarks.bare import FULL_SIZE, PACKAGE, Bare, Parts
+from benchmarks.bare import FULL_SIZE, PACKAGE, Bare, Parts, takes_jpegls
 from node.app import App
 from node.config import Config, InferenceSettings
 from node.dimse import Address
-from node.inference import Inference
-from node.ledger import Job, Ledger, Receiving, schema
-from node.manifest import Model, load_model
+from node.ledger import Job, Ledger, schema
+from node.manifest import load_model
+from node.metrics import REGISTRY
 from node.overview import StudyOverview, study_overviews
-from node.result import UnitScore
-from node.study import Unit
 from node.trial import phantom
 from node.trial.pacs import AE_TITLE, Pacs
 
@@ -66,7 +64,8 @@ class Timing:
     """Of one exam, in seconds."""
 
     releasing: float
-    """From the last image until its association has ended; of one that is kept open, `settle_s`."""
+    """From the last image until the node knows that its association has ended, which its sender
+    releases at once; of one that is kept open, `settle_s`."""
     closing: float
     """From then until the study counts as complete."""
     beginning: float
@@ -78,33 +77,29 @@ class Timing:
     delivering: float
     """Until the last of them is stored."""
     inferences: int
-    """How many were running or begun after the last image had come."""
+    """How many ended after the last image had been answered."""
     inference_s: float
 
     @property
     def in_all(self) -> float:
         """From the last image until the last result is stored."""
-        return self.releasing + self.after
+        return self.releasing + self.without_settle_s
 
     @property
-    def after(self) -> float:
-        """The same, without what the sender or `settle_s` takes."""
+    def without_settle_s(self) -> float:
+        """The same of one whose association is kept open, without `settle_s`."""
         parts = (self.closing, self.beginning, self.analysing, self.taking, self.delivering)
         return sum(parts)
 
 
-@dataclass(slots=True)
-class Watch:
-    """When inferences took place, and when what else that no ledger keeps."""
+class TimedApp(App):
+    """A node that says when it began to send, which no ledger keeps."""
 
-    spans: list[tuple[float, float]] = field(default_factory=list)
-    ended_at: float = 0.0
-    sends_at: float = 0.0
+    sends_at = 0.0
 
-    def since(self, moment: float) -> tuple[int, float]:
-        """Return how many inferences ended after a moment, and how many seconds of them."""
-        late = [(max(begun, moment), ended) for begun, ended in self.spans if ended > moment]
-        return len(late), sum(ended - begun for begun, ended in late)
+    def _deliver(self, job: Job) -> None:
+        self.sends_at = time.time()
+        super()._deliver(job)
 
 
 def main() -> int:
@@ -133,7 +128,7 @@ def main() -> int:
 def by_script(folder: Path, exams: Sequence[Sequence[Path]]) -> list[Parts]:
     """Return what the last view of each exam costs without a node, with as many threads."""
     script = Bare(load_model(PACKAGE.name, PACKAGE.parent), InferenceSettings().threads)
-    with Pacs(folder) as pacs:
+    with takes_jpegls(folder) as pacs:
         to = Address(AE_TITLE, LOOPBACK, pacs.port)
         script.last_view(exams[0], to)  # to warm up, as the node is
         return [script.last_view(exam, to) for exam in exams]
@@ -143,40 +138,30 @@ def measure(
     folder: Path, exams: Sequence[Sequence[Path]], pause_s: float, way: Way
 ) -> list[Timing]:
     """Return the timing of each exam, one after the other, at a node of its own."""
-    watch = Watch()
-
-    class Timed(Inference):
-        def score(self, unit: Unit, model: Model) -> UnitScore:
-            begun = time.time()
-            try:
-                return super().score(unit, model)
-            finally:
-                watch.spans.append((begun, time.time()))
-
-    class TimedApp(App):
-        def _deliver(self, job: Job) -> None:
-            watch.sends_at = time.time()
-            super()._deliver(job)
-
-    class Ending(Receiving):
-        def close_association(self, association_id: str) -> None:
-            super().close_association(association_id)
-            watch.ended_at = time.time()
-
-    with (
-        Pacs(folder / "pacs") as pacs,
-        mock.patch("node.running.networks.Inference", Timed),
-        mock.patch("node.app.Receiving", Ending),
-    ):
+    with takes_jpegls(folder) as pacs:
         node = TimedApp(config(folder / "state", pacs.port, way.scores_early))
         node.start()
         try:
-            return [timing(node, watch, exam, pause_s, way) for exam in exams]
+            found = [timing(node, exam, pause_s, way) for exam in exams]
         finally:
             node.stop()
+        require_compressed(pacs)
+        return found
 
 
-def timing(node: App, watch: Watch, exam: Sequence[Path], pause_s: float, way: Way) -> Timing:
+def require_compressed(pacs: Pacs) -> None:
+    """End the benchmark if captures came otherwise than from the script."""
+    metas = [one.read().file_meta for one in pacs.kept.values()]
+    syntaxes = {
+        meta.TransferSyntaxUID
+        for meta in metas
+        if meta.MediaStorageSOPClassUID == SecondaryCaptureImageStorage
+    }
+    if syntaxes != {JPEGLSLossless}:
+        raise SystemExit(f"the node sent its captures as {sorted(syntaxes)}, not as JPEG-LS")
+
+
+def timing(node: TimedApp, exam: Sequence[Path], pause_s: float, way: Way) -> Timing:
     """Send an exam view by view, wait for its results, and return how long each step took."""
     association = associate(node.port, exam)
     for number, path in enumerate(exam):
@@ -184,6 +169,7 @@ def timing(node: App, watch: Watch, exam: Sequence[Path], pause_s: float, way: W
             time.sleep(pause_s)
         if association.send_c_store(path).Status != 0:
             raise SystemExit("the node did not take an image")
+    before = inferences()
     if way.is_released:
         association.release()
     seen = wait_for_the_newest(node.ledger)
@@ -192,16 +178,17 @@ def timing(node: App, watch: Watch, exam: Sequence[Path], pause_s: float, way: W
     assert seen.closed_at is not None, "done"
     begun_at, built_at, stored_at = steps(node.ledger, seen.study_uid)
     settle_s = node.config.completeness.settle_s
-    ended_at = watch.ended_at if way.is_released else seen.last_at + settle_s
-    count, inference_s = watch.since(seen.last_at)
+    released_at = newest_end(node.ledger)
+    ended_at = released_at if way.is_released else seen.last_at + settle_s
+    count, inference_s = (now - then for now, then in zip(inferences(), before, strict=True))
     return Timing(
         releasing=ended_at - seen.last_at,
         closing=seen.closed_at - ended_at,
         beginning=begun_at - seen.closed_at,
         analysing=built_at - begun_at,
-        taking=watch.sends_at - built_at,
-        delivering=stored_at - watch.sends_at,
-        inferences=count,
+        taking=node.sends_at - built_at,
+        delivering=stored_at - node.sends_at,
+        inferences=round(count),
         inference_s=inference_s,
     )
 
@@ -229,6 +216,24 @@ def wait_for_the_newest(ledger: Ledger) -> StudyOverview:
             return seen
         time.sleep(0.2)
     raise SystemExit("the results did not come")
+
+
+def newest_end(ledger: Ledger) -> float:
+    """Return when the node wrote down that the newest association has ended, 0 if it has not."""
+    association = schema.association
+    query = sa.select(association.c.closed_at).order_by(association.c.opened_at.desc()).limit(1)
+    with ledger.reading() as db:
+        return float(db.execute(query).scalar_one() or 0)
+
+
+def inferences() -> tuple[float, float]:
+    """Return how many inferences the node of this process has had until now, and their seconds."""
+    samples = [one for family in REGISTRY.collect() for one in family.samples]
+    count, total = (
+        sum(one.value for one in samples if one.name == f"ai_node_inference_seconds_{what}")
+        for what in ("count", "sum")
+    )
+    return count, total
 
 
 def steps(ledger: Ledger, study_uid: str) -> tuple[float, float, float]:

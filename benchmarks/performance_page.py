@@ -44,8 +44,19 @@ _TURNS: Sequence[tuple[str, str, str]] = (
     (
         "quiet time",
         "`settle_s` in `[completeness]`",
-        "how long nothing must come once all that is expected is there"
+        "how long nothing must come once all that is expected is there, and an association is open"
         " ([completeness](completeness.md))",
+    ),
+    (
+        "quiet time after an association",
+        "`ended_s` in `[completeness]`",
+        "0 as the node comes; more for senders that open an association for each image",
+    ),
+    (
+        "memory",
+        "`memory_mb` in `[inference]`",
+        "the most of each process that runs networks; the node itself keeps up to 128 MB of images"
+        " that it has drawn and not yet shown",
     ),
     (
         "captures",

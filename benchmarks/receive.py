@@ -60,7 +60,16 @@ from benchmarks.receivers import (
     running,
 )
 
-QUICK = Amounts(rounds=1, mammograms=4, small=100, sizes=(50, 200), single=20, slices=100)
+QUICK = Amounts(
+    rounds=1,
+    rounds_apart=1,
+    warming=5,
+    mammograms=4,
+    small=100,
+    sizes=(50, 200),
+    single=20,
+    slices=100,
+)
 _SMALL, _TINY, _SLICE = 256, 64, 512
 """Rows and columns of slices: 128 kB, 8 kB, 512 kB."""
 _AT_A_TIME = 4
@@ -95,7 +104,7 @@ class Bench:
         self._nodes = (ON_SQLITE, ON_POSTGRESQL) if server else (ON_SQLITE,)
         self._receivers = (ORTHANC, STORESCP, PLAIN, *self._nodes)
         self._console = Console(highlight=False)
-        (self._warming,) = write_slices(folder / "warming", 1, _TINY)
+        self._warming = write_slices(folder / "warming", amounts.warming, _TINY)
 
     def measure(self) -> Measured:
         """Return all that is found."""
@@ -136,20 +145,22 @@ class Bench:
         return Taken(wall_s)
 
     def _by_size(self) -> dict[tuple[str, int], Taken]:
-        found = {}
+        found = defaultdict[tuple[str, int], list[Taken]](list)
         for size in self._amounts.sizes:
             paths = write_slices(self._folder / "size", size, _TINY)
-            for name in self._nodes:
-                with self._started(name, MODEL) as receiver:
-                    found[name, size] = taken = self._send(receiver, paths)
-                self._say(f"{name}, a study of {size}", taken)
+            for _ in range(self._amounts.rounds_apart):
+                for name in self._nodes:
+                    with self._started(name, MODEL) as receiver:
+                        taken = self._send(receiver, paths)
+                    found[name, size].append(taken)
+                    self._say(f"{name}, a study of {size}", taken)
             shutil.rmtree(self._folder / "size")
-        return found
+        return {key: _median(several) for key, several in found.items()}
 
     def _single(self) -> dict[str, Taken]:
-        found = {}
+        found = defaultdict[str, list[Taken]](list)
         paths = write_slices(self._folder / "single", self._amounts.single, _TINY)
-        for name in self._receivers:
+        for name in self._receivers * self._amounts.rounds_apart:
             with (
                 self._started(name, MODEL) as receiver,
                 ThreadPoolExecutor(_AT_A_TIME) as pool,
@@ -158,9 +169,9 @@ class Bench:
                 failed = sum(pool.map(lambda path: _sender(receiver, [path]).wait() != 0, paths))
             if failed:
                 raise SystemExit(f"{name} did not take {failed} of {len(paths)} objects")
-            found[name] = taken[0]
+            found[name].append(taken[0])
             self._say(f"{name}, {len(paths)} associations", taken[0])
-        return found
+        return {name: _median(several) for name, several in found.items()}
 
     def _slices(self) -> dict[str, Taken]:
         found = {}
@@ -174,7 +185,7 @@ class Bench:
 
     @contextmanager
     def _started(self, name: str, settings: str) -> Iterator[Running]:
-        """Run a receiver that has received an object, in a folder and on a ledger of its own."""
+        """Run a receiver that has received some objects, in a folder and on a ledger of its own."""
         database = ""
         if self._server and name == ON_POSTGRESQL:
             database = self._server.new_database(is_empty=True)
@@ -185,9 +196,9 @@ class Bench:
         shutil.rmtree(place)
 
     def _warm(self, receiver: Running) -> None:
-        """Have it take an object; on a busy machine some abort what comes while they start."""
+        """Have it take some objects; on a busy machine some abort what comes while they start."""
         for _ in range(_TRIES):
-            if not _sender(receiver, [self._warming]).wait():
+            if not _sender(receiver, self._warming).wait():
                 receiver.wait_until_it_rests()
                 return
         raise SystemExit(f"{receiver.name} takes no object")

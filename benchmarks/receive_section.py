@@ -19,9 +19,13 @@ class Amounts:
     """How much is sent."""
 
     rounds: int = 5
+    rounds_apart: int = 3
+    """Of studies by their size, and of objects over an association each."""
+    warming: int = 100
+    """Objects that a receiver has taken before the clock starts."""
     mammograms: int = 16
     small: int = 1200
-    sizes: tuple[int, ...] = (300, 1200, 3000, 10_000)
+    sizes: tuple[int, ...] = (300, 1200, 10_000)
     """Of studies, in objects."""
     single: int = 300
     """Objects that come over an association each."""
@@ -64,13 +68,18 @@ def of(found: Measured) -> Section:
         f"{amounts.mammograms} generated mammograms of 17 MB and {amounts.small} MR objects of 128"
         " kB, over one association and, dealt out, over four. The sender is DCMTK's storescu with"
         " TCP_NODELAY=1 and PDUs of 131072 bytes, on loopback; all receivers write to the same"
-        f" disk, one after the other, in {amounts.rounds} rounds, of which the median counts. Each"
-        " has taken an object before the clock starts. CPU is that of the process that receives,"
+        f" disk, one after the other, in {amounts.rounds} rounds, of which the median counts;"
+        f" studies by their size, and objects over an association each, in {amounts.rounds_apart}"
+        " rounds; the study of many slices once. Each has taken"
+        f" {amounts.warming} small objects before the clock starts. Mammograms are received by a"
+        " node without a model, so that nothing is decoded meanwhile; all else by one that reads"
+        " mammograms alone. CPU is that of the process that receives,"
         " without PostgreSQL's server. Orthanc is as its package installs it: it"
         " syncs the file of an object and not its index. storescp syncs nothing. The floor is a"
         " plain loop, without a network, that writes the same bytes and makes the syncs that the"
         " node makes of each object (file, folder, SQLite's log), with as many threads as there"
-        " are associations."
+        " are associations; those that wait at the same moment share the syncs of folder and log,"
+        " as in the node."
     )
     figures = (_rates(found), _small_cpu(found), _sizes(found), _single(found), _slices(found))
     return Section("Receiving", words, figures, tuple(_targets(found)))

@@ -53,6 +53,7 @@ from node.ledger import (
     StudyLevels,
     Sweeping,
 )
+from node.manifest import Model
 from node.monitoring.backend import ThisProcess
 from node.overview.unnamed import waits_for_nobody
 from node.receive.asking_back import ASK_BACK_EVERY_S, AskingBack
@@ -173,7 +174,8 @@ class App:
         if former is not None and former.networks.runs(settings, package_digests(models)):
             return rooms_for(loaded, former.networks, self._lasting)
         kept = tuple(self._lasting.packages.model_in_its_copy(model) for model in models)
-        return rooms_for(loaded, Networks(settings, kept, count_inference), self._lasting)
+        networks = Networks(settings, kept, count_inference, self._is_shown)
+        return rooms_for(loaded, networks, self._lasting)
 
     @contextlib.contextmanager
     def _at_work(self) -> Iterator[Rooms]:
@@ -233,6 +235,11 @@ class App:
     def _trouble_of_store(self) -> str:
         least_free = self.config.node.least_free
         return trouble_of_store(self.store, least_free, self.config.retention.refuse_from_percent)
+
+    def _is_shown(self, model: Model) -> bool:
+        """Whether results of a model are delivered by now: nobody sees what others have scored."""
+        used = (one for one in self.config.models if one.name == model.manifest.name)
+        return any(one.mode == "deliver" for one in used)
 
     def _is_in_scope(self, shown: Shown) -> bool:
         """Whether some model is meant for such an object."""

@@ -144,8 +144,8 @@ Zone = Annotated[str, AfterValidator(_zone)]
 ViewerURL = Annotated[str, AfterValidator(_viewer)]
 DatabaseURL = Annotated[str, AfterValidator(_database)]
 ConfirmBy = Literal["commitment", "find"]
-CompressedBy = Literal["jpeg-ls", "jpeg-2000", "rle"]
-"""Transfer syntaxes that lose nothing, and are no larger than what is sent in them."""
+CompressedBy = Literal["jpeg-ls", "jpeg-2000", "rle", "deflate"]
+"""Transfer syntaxes that lose nothing (`dimse.lossless`)."""
 OutputKind = Annotated[str, AfterValidator(_kind)]
 """A kind of result object, one of `kinds.KINDS`."""
 PresetName = Annotated[str, AfterValidator(_preset)]
@@ -233,7 +233,7 @@ class Peer(Section):
     """For a peer that receives: kinds of object in place of those of its preset."""
     results_to: tuple[PeerName, ...] = ()
     """For a peer that takes no results: the peers that get the results of its studies."""
-    captures: tuple[CompressedBy, ...] = ("jpeg-ls", "jpeg-2000", "rle")
+    captures: tuple[CompressedBy, ...] = ("jpeg-ls", "rle")
     """For a peer that receives: how captures may be compressed without loss on their way, the first
     that it accepts; () = never."""
     confirm: tuple[ConfirmBy, ...] = ("commitment", "find")

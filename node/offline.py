@@ -140,7 +140,7 @@ def analyse_folder(  # noqa: PLR0913 - all but the first four by name or rarely
         raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
     read = _read(paths, on_read)
     settings = settings or config.InferenceSettings()
-    with Inference(settings, (model,), draws_at_once=True) as inference:
+    with Inference(settings, (model,), draws_for=lambda model: True) as inference:
         kinds = tuple(outputs) or config.presets()["default"]
         pipeline = Pipeline(
             inference,

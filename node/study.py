@@ -261,7 +261,8 @@ class StudyVersion:
     number: int
     """1 for the first, one more for each time late images reopened the study."""
     reason: str
-    """Why it was closed, in words a person reads: "4/4 views", "quiet 60 s, R MLO missing"."""
+    """Why it was closed, in words a person reads: "4/4 views, association ended",
+    "quiet 60 s, R MLO missing"."""
     instances: tuple[Instance, ...]
     """In the order in which they came; behind them those that were corrected, the latest last."""
     decided_at: datetime

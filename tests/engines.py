@@ -36,7 +36,7 @@ class Worker:
             self.most_at_once = max(self.at_once, self.most_at_once)
         for name in (job.study_uid, job.destination):
             if name in self.holds:
-                self.holds[name].wait(20)
+                self.holds[name].wait(300)  # who holds it lets it go: no job ends by itself
         with self._lock:
             self.at_once -= 1
             self.done.append(job)

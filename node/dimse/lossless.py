@@ -1,15 +1,17 @@
-"""Captures compressed without loss on their way to who takes them so: a tenth of the bytes.
+"""Captures compressed without loss on their way to who takes them so: a fraction of the bytes.
 
 What is stored, recorded and kept is never compressed: an object is the same, by its SOP Instance
 UID and in each of its values, in whatever transfer syntax it travels (PS3.5 10). What has been
-encoded is decoded again and compared before it leaves.
+encoded is decoded again and compared before it leaves. Deflated, it is all of the object that is
+compressed (PS3.5 A.5), and its pixels stay as they are within.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -19,6 +21,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import (
     UID,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -26,10 +29,9 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from node.config import CompressedBy
 from node.dicom.untrusted import failing_as
 from node.errors import Unreadable
-
-LosslessName = Literal["jpeg-ls", "jpeg-2000", "rle"]
 
 RgbPixels = NDArray[np.uint8]
 """Rows x columns x 3, red, green and blue."""
@@ -67,7 +69,7 @@ def _rle_decoded(code: bytes, like: RgbPixels) -> RgbPixels:
     return planes.transpose(1, 2, 0)
 
 
-_CODECS: Mapping[LosslessName, _Codec] = {
+_CODECS: Mapping[CompressedBy, _Codec] = {
     "jpeg-ls": _Codec(
         JPEGLSLossless,
         "RGB",
@@ -86,9 +88,9 @@ _CODECS: Mapping[LosslessName, _Codec] = {
 }
 
 
-def syntax_of(name: LosslessName) -> str:
+def syntax_of(name: CompressedBy) -> str:
     """Return the transfer syntax of a way to compress."""
-    return str(_CODECS[name].syntax)
+    return str(DeflatedExplicitVRLittleEndian if name == "deflate" else _CODECS[name].syntax)
 
 
 def is_compressible(sop_class: str, syntax: str) -> bool:
@@ -96,9 +98,27 @@ def is_compressible(sop_class: str, syntax: str) -> bool:
     return sop_class == SecondaryCaptureImageStorage and syntax == ExplicitVRLittleEndian
 
 
-def write_compressed(path: Path, name: LosslessName, target: BinaryIO) -> None:
+def write_compressed(path: Path, name: CompressedBy, target: BinaryIO) -> None:
     """Write a capture compressed, all else as it is; raise Unreadable if it cannot be."""
-    codec = _CODECS[name]
+    if name == "deflate":
+        _write_deflated(path, target)
+    else:
+        _write_encoded(path, _CODECS[name], target)
+
+
+def _write_deflated(path: Path, target: BinaryIO) -> None:
+    with failing_as("the capture cannot be deflated", OSError, MemoryError):
+        dataset = dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        written = BytesIO()
+        dcmwrite(written, dataset, enforce_file_format=True)
+        written.seek(0)
+        if dcmread(written) != dataset:
+            raise Unreadable("the deflated capture is another one")
+        target.write(written.getbuffer())
+
+
+def _write_encoded(path: Path, codec: _Codec, target: BinaryIO) -> None:
     with failing_as("the capture cannot be compressed", OSError, MemoryError):
         dataset = dcmread(path)
         if (dataset.PhotometricInterpretation, dataset.BitsAllocated) != ("RGB", 8):

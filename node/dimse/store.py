@@ -2,40 +2,36 @@
 
 One presentation context per (SOP class, transfer syntax), so that nothing is converted on
 the way, unless the other side takes nothing but the default transfer syntax: then the structure
-changes, and no value (`dicom.implicit`); or takes captures compressed (`dimse.lossless`). It says
-of each object: sent, refused for good, or try again.
+changes, and no value (`dimse.default_syntax`); or takes captures compressed (`dimse.lossless`),
+and if it refuses one all the same it gets them as they are. It says of each object: sent, refused
+for good, or try again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import logging
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Literal
 
 import pynetdicom.association
 from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomIO
-from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 from pynetdicom.association import Association
-from pynetdicom.dsutils import create_file_meta
 from pynetdicom.presentation import PresentationContext
 
-from node.dicom.deflated import LARGEST, Inflated
-from node.dicom.implicit import write_implicit
+from node.config import CompressedBy
 from node.dicom.part10 import data_set_begins_at, open_part10
 from node.dicom.untrusted import failing_as
 from node.dimse.association import NothingAccepted, associate, is_for_good
 from node.dimse.compressing import CompressedAhead, ToCompress
-from node.dimse.lossless import LosslessName, is_compressible, syntax_of
+from node.dimse.default_syntax import in_default_syntax
+from node.dimse.lossless import is_compressible, syntax_of
 from node.dimse.refusal import Address
 from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unreadable
@@ -65,6 +61,9 @@ _DUPLICATE = 0x0111
 """Duplicate SOP Instance (PS3.7 C.5.7): it is there already."""
 
 
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+"""PS3.4 Table B.2-1: it has no room, in whatever transfer syntax an object comes."""
+
 _SOP_CLASS_NOT_SUPPORTED = 0x0122
 """PS3.7 C.5.6: accepted as a context, and then not."""
 
@@ -79,6 +78,8 @@ class SendOutcome:
     state: State
     """queued: not taken this time, worth another try."""
     words: str = ""
+    status: int | None = None
+    """As the other side gave it."""
     is_silence: bool = False
     """There was no answer: the association is over."""
 
@@ -114,7 +115,7 @@ def send_each(
     to: Address,
     calling_ae: str,
     before_each: Callable[[], None],
-    lossless: Sequence[LosslessName] = (),
+    lossless: Sequence[CompressedBy] = (),
 ) -> Iterator[SendOutcome]:
     """Do the same, and yield each outcome as soon as it is known.
 
@@ -138,7 +139,7 @@ def _send_part(
     to: Address,
     calling_ae: str,
     before_each: Callable[[], None],
-    lossless: Sequence[LosslessName],
+    lossless: Sequence[CompressedBy],
 ) -> Iterator[SendOutcome]:
     try:
         association = associate(to, calling_ae, _contexts(objects, lossless))
@@ -147,9 +148,9 @@ def _send_part(
         yield from (SendOutcome(item.path, state, str(error)) for item in objects)
         return
     is_over = False
-    accepted = _accepted(association)
-    ahead = CompressedAhead(_ways_to_compress(objects, accepted, lossless))
+    ahead: CompressedAhead | None = None
     try:
+        ahead = CompressedAhead(_ways_to_compress(objects, _accepted(association), lossless))
         for item in objects:
             # pynetdicom calls an aborted association established for a moment longer, and who
             # sends within it waits the whole time-out for an answer.
@@ -162,7 +163,8 @@ def _send_part(
             is_over = outcome.is_silence
             yield outcome
     finally:
-        ahead.close()
+        if ahead is not None:
+            ahead.close()
         if not is_over and association.is_established:
             association.release()
 
@@ -192,7 +194,7 @@ def _by_contexts(objects: Sequence[_Object]) -> list[list[_Object]]:
 
 
 def _contexts(
-    objects: Sequence[_Object], lossless: Sequence[LosslessName]
+    objects: Sequence[_Object], lossless: Sequence[CompressedBy]
 ) -> list[PresentationContext]:
     pairs = dict.fromkeys((o.sop_class, o.syntax) for o in objects)
     # PS3.5 10.1: whoever offers an uncompressed syntax offers the default one too.
@@ -226,66 +228,84 @@ def _send_one(
     accepted = _accepted(association)
     as_it_is = (item.sop_class, item.syntax) in accepted
     default = (item.sop_class, str(ImplicitVRLittleEndian)) in accepted
-    if not ahead.has(item.path) and not as_it_is and not (default and _is_plain(item)):
+    takes_it_otherwise = as_it_is or (default and _is_plain(item))
+    if not ahead.has(item.path) and not takes_it_otherwise:
         kind = UID(item.sop_class).name
         words = f"{to.ae_title} accepts no {kind} in {UID(item.syntax).name}"
         rejected = [c for c in association.rejected_contexts if c.abstract_syntax == item.sop_class]
         state: State = "refused" if all(map(is_for_good, rejected)) else "queued"
         return SendOutcome(item.path, state, words)
     try:
-        with contextlib.ExitStack() as stack:
-            path = ahead.compressed(item.path, stack)
-            if path is None:
-                path = item.path if as_it_is else stack.enter_context(_converted(item))
-            status = association.send_c_store(path)
+        outcome = _sent_compressed(association, item, to, ahead)
+        if outcome is not None and _refuses(outcome) and takes_it_otherwise:
+            ahead.stop()
+            _say_refused(to, outcome)
+            outcome = None
+        if outcome is None and takes_it_otherwise:
+            with contextlib.ExitStack() as stack:
+                file = item.path if as_it_is else stack.enter_context(_converted(item))
+                outcome = _stored(association, item, file, to)
+        return outcome or _only_compressed(item, to)
     except Unreadable as error:
         words = f"{to.ae_title} takes Implicit VR alone, to which it cannot be converted: {error}"
         return SendOutcome(item.path, "refused", words)
     except (ValueError, AttributeError, RuntimeError, OSError) as error:
         log.warning("Could not send %s: %s", item.sop_uid, type(error).__name__)
         return SendOutcome(item.path, "queued", f"could not be sent: {type(error).__name__}")
+
+
+def _only_compressed(item: _Object, to: Address) -> SendOutcome:
+    words = f"{to.ae_title} accepts captures compressed alone, and this one cannot be"
+    return SendOutcome(item.path, "queued", words)
+
+
+def _sent_compressed(
+    association: Association, item: _Object, to: Address, ahead: CompressedAhead
+) -> SendOutcome | None:
+    """Return what became of a capture that goes compressed; None if it does not."""
+    with contextlib.ExitStack() as stack:
+        file = ahead.compressed(item.path, stack)
+        return None if file is None else _stored(association, item, file, to)
+
+
+def _converted(item: _Object) -> AbstractContextManager[Path]:
+    return in_default_syntax(item.path, item.sop_class, item.sop_uid, item.syntax)
+
+
+def _stored(association: Association, item: _Object, file: Path, to: Address) -> SendOutcome:
+    """Send an object, as it is or as another file of it, and return what became of it."""
+    status = association.send_c_store(file)
     return _judge(item, getattr(status, "Status", None), to)
+
+
+def _refuses(outcome: SendOutcome) -> bool:
+    """Whether an object was not taken, and not for want of room."""
+    status = outcome.status
+    return outcome.state != "sent" and status is not None and status not in _OUT_OF_RESOURCES
+
+
+_told_of: set[str] = set()
+"""The peers of whom it was said that they refuse what they have accepted."""
+
+
+def _say_refused(to: Address, outcome: SendOutcome) -> None:
+    if to.ae_title not in _told_of:
+        _told_of.add(to.ae_title)
+        words = "%s accepts captures compressed, and then refuses them (%s): they are sent as they"
+        words += " are. Leave that way out of `captures` of this peer. It is said once"
+        log.warning(words, to.ae_title, outcome.words)
 
 
 def _ways_to_compress(
     objects: Iterable[_Object],
     accepted: Collection[tuple[str, str]],
-    lossless: Sequence[LosslessName],
+    lossless: Sequence[CompressedBy],
 ) -> Iterator[ToCompress]:
     for item in objects:
         if is_compressible(item.sop_class, item.syntax):
             taken = (way for way in lossless if (item.sop_class, syntax_of(way)) in accepted)
             for way in itertools.islice(taken, 1):
                 yield ToCompress(item.path, item.sop_uid, way)
-
-
-@contextmanager
-def _converted(item: _Object) -> Iterator[Path]:
-    """Have an uncompressed object in Implicit VR, as a file that is gone when its turn is over."""
-    meta = create_file_meta(
-        sop_class_uid=UID(item.sop_class),
-        sop_instance_uid=UID(item.sop_uid),
-        transfer_syntax=ImplicitVRLittleEndian,
-    )
-    with tempfile.TemporaryFile() as file, item.path.open("rb") as source:
-        file.write(bytes(128) + b"DICM")
-        write_file_meta_info(cast("DicomIO", file), meta)
-        write_implicit(
-            _data_set(item, source),
-            cast("BinaryIO", file),
-            is_little_endian=UID(item.syntax).is_little_endian,
-        )
-        file.flush()
-        # It never has a name: nothing of a patient's is left, however we end.
-        yield Path(f"/dev/fd/{file.fileno()}")
-
-
-def _data_set(item: _Object, source: BinaryIO) -> BinaryIO:
-    if UID(item.syntax).is_deflated:
-        _, begins_at = _split(item.path)
-        return io.BufferedReader(Inflated(source, begins_at, LARGEST))
-    source.seek(open_part10(source).begins_at)
-    return source
 
 
 def _ended(item: _Object, to: Address) -> SendOutcome:
@@ -301,4 +321,4 @@ def _judge(item: _Object, status: int | None, to: Address) -> SendOutcome:
     if status == _DUPLICATE or 0xB000 <= status <= 0xBFFF:
         return SendOutcome(item.path, "sent", f"stored with warning 0x{status:04X}")
     state: State = "refused" if status == _SOP_CLASS_NOT_SUPPORTED else "queued"
-    return SendOutcome(item.path, state, f"{to.ae_title} answered 0x{status:04X}")
+    return SendOutcome(item.path, state, f"{to.ae_title} answered 0x{status:04X}", status)

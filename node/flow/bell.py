@@ -55,7 +55,8 @@ class Bell:
     def _wait(self, event: threading.Event, timeout: float) -> None:
         """Wait until the event is set, the time is over, or it has rung since the last wait."""
         until = time.monotonic() + timeout
-        woken_at = getattr(self._woken_at, "time", time.monotonic())
+        # Who waits for the first time may have looked before it last rang, and looks once more.
+        woken_at = getattr(self._woken_at, "time", -math.inf)
         with self._changed:
             while not event.is_set():
                 left_s = min(until, self._next_after(woken_at)) - time.monotonic()

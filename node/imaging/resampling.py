@@ -51,6 +51,7 @@ _ROWS_AT_A_TIME = 128
 
 def looked_up(table: NDArray[_Value], values: NDArray[np.integer[Any]]) -> NDArray[_Value]:
     """Return what a table has for each value, which are all within it."""
+    _require_within(table, values)
     found = np.empty(values.shape, table.dtype)
     for rows in _blocks(len(values)):
         np.take(table, values[rows], out=found[rows], mode="clip")
@@ -71,6 +72,7 @@ def resized_lookup(
     """
     if table.dtype != np.uint8 or values.shape == (height, width) or filter_name == "nearest":
         return resized(looked_up(table, values), height, width, filter_name, antialias=True)
+    _require_within(table, values)
     pillow = OF_PILLOW[filter_name]
     across = np.empty((len(values), width), table.dtype)
     block = np.empty((_ROWS_AT_A_TIME, values.shape[1]), table.dtype)
@@ -80,6 +82,14 @@ def resized_lookup(
         image = PIL.Image.fromarray(part)
         across[rows] = np.asarray(image.resize((width, len(part)), pillow))
     return _filtered(across, height, width, pillow)
+
+
+def _require_within(table: NDArray[Any], values: NDArray[np.integer[Any]]) -> None:
+    """Raise IndexError for what would be clipped: that is fast, and a wrong grey."""
+    if values.size and (values.max() >= len(table) or values.min() < 0):
+        raise IndexError(
+            f"a table of {len(table)} has nothing for {values.min()} to {values.max()}"
+        )
 
 
 def _blocks(count: int) -> Iterator[slice]:

@@ -73,13 +73,15 @@ class Inference:
         models: Sequence[Model],
         on_scored: Callable[[Model, float], None] = lambda model, took_s: None,
         *,
-        draws_at_once: bool = False,
+        draws_for: Callable[[Model], bool] = lambda model: False,
     ) -> None:
         self._settings = settings
         self._on_scored = on_scored
         """Told how long a model took for one unit, in seconds."""
-        self._pictures = Pictures() if draws_at_once else None
-        """Of images that were scored, drawn while they were decoded; None: only when asked."""
+        self._draws_for = draws_for
+        """Of which models the images they score will be shown: each is drawn while it is decoded,
+        before the process that did so is free again."""
+        self._pictures = Pictures()
         packages = tuple(Package(model.folder, model.manifest) for model in models)
         self._setup = Setup(settings, packages)
         self._free: queue.SimpleQueue[_Child | None] = queue.SimpleQueue()
@@ -132,13 +134,14 @@ class Inference:
             batch=model.manifest.image_batch,
         )
         job = ScoreJob.about(unit, model)
-        is_drawn = model.manifest.unit.of == "image" and not unit.all_volumes
+        is_of_image = model.manifest.unit.of == "image" and not unit.all_volumes
+        is_drawn = is_of_image and self._draws_for(model)
         drawn = unit.instance if is_drawn else None
         return self._ask(job, read, partial(self._on_scored, model), drawn)
 
     def picture(self, instance: Instance) -> Picture:
         """Return an image as a display shows it."""
-        drawn = self._pictures.take(instance.path) if self._pictures else None
+        drawn = self._pictures.take(instance.path)
         return drawn or self._ask(PictureJob(instance.path, instance.sop_uid), picture_in)
 
     def volume_picture(
@@ -226,7 +229,7 @@ class Inference:
     def _draw(self, child: _Child, instance: Instance) -> None:
         """Keep the picture of an image that a child has just decoded; if there is one, as it is."""
         path = instance.path
-        if self._pictures is None or self._pictures.has(path):
+        if self._pictures.has(path):
             return
         try:
             mark = mark_of(path)

@@ -1,7 +1,7 @@
 """In the child: memory that is free again is kept for the next image, and not for volumes.
 
 An image of 4096 x 3328 needs some hundred MB each time anew, and to have the system clear them
-costs as much as a third of the work on it. Volumes need all that may be had.
+costs a good part of the work on it. Volumes need all that may be had.
 """
 
 from __future__ import annotations

@@ -41,12 +41,16 @@ class Networks:
     """What runs the networks of one configuration. Safe to use from many threads."""
 
     def __init__(
-        self, settings: InferenceSettings, models: tuple[Model, ...], on_scored: OnScored
+        self,
+        settings: InferenceSettings,
+        models: tuple[Model, ...],
+        on_scored: OnScored,
+        draws_for: Callable[[Model], bool],
     ) -> None:
         self.settings, self.models = settings, models
         """Models in their kept copies: a process that is replaced later finds the same files."""
         self._on_scored = on_scored
-        self._main = Inference(settings, models, on_scored, draws_at_once=True)
+        self._main = Inference(settings, models, on_scored, draws_for=draws_for)
         self._digests = frozenset(model.package_digest for model in models)
         self._former: dict[str, _Former] = {}
         self._lock = threading.Lock()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import cast
 
 from pydicom import Dataset, dcmread
+from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
@@ -38,15 +39,20 @@ class StoredObject:
 
 
 class Pacs:
-    """A storage SCP on loopback, on a free port if none is given; use it in a `with` statement."""
+    """A storage SCP on loopback, on a free port if none is given; use it in a `with` statement.
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    It takes what is not compressed, and captures in the transfer syntaxes of `captures_in`, too.
+    """
+
+    def __init__(self, folder: Path, port: int = 0, captures_in: Sequence[str] = ()) -> None:
         self.folder = folder
         self._wanted_port = port
         self._kept: dict[str, StoredObject] = {}
         self._lock = threading.Lock()
         self._ae = AE(ae_title=AE_TITLE)
         self._ae.supported_contexts = AllStoragePresentationContexts
+        if captures_in:
+            self._ae.add_supported_context(SecondaryCaptureImageStorage, list(captures_in))
         self._ae.add_supported_context(Verification)
         self._server: ThreadedAssociationServer | None = None
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import socket
 from collections.abc import Callable, Iterator
 
 import factories
 import pytest
 from odd_conversion import patient_id_in_latin_1_under_utf_8
+from outputs.drafts import draft
 from peers import BREAK_OFF, FIND, Archive, Pacs, refused_connections, report_of
-from pydicom import Dataset
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from node import config
 from node.deliver.choice import destination_of
@@ -20,6 +28,7 @@ from node.deliver.courier import ASKS, Courier
 from node.dimse import CommitmentReport
 from node.errors import DeliveryError, Superseded
 from node.ledger import BuiltReport, DeliveryState, Outcome, Shipment
+from node.outputs import capture
 from node.outputs.report_set import to_bytes
 from node.store import Store
 
@@ -45,6 +54,31 @@ def sent(to: Pacs, store: Store, reports: list[BuiltReport]) -> Shipment:
     outcomes = courier_to(to, store).send(reports, nothing).outcomes
     assert {outcome.state for outcome in outcomes} == {DeliveryState.SENT}
     return Shipment((), tuple(reports), 0)
+
+
+@pytest.mark.parametrize(
+    ("captures", "expected"),
+    [
+        ({}, JPEGLSLossless),
+        ({"captures": ("rle", "jpeg-ls")}, RLELossless),
+        ({"captures": ("deflate",)}, DeflatedExplicitVRLittleEndian),
+        ({"captures": ()}, ExplicitVRLittleEndian),
+    ],
+)
+def test_captures_go_as_the_configuration_says_of_the_peer(
+    captures: dict[str, object], expected: str, open_pacs: Callable[..., Pacs], store: Store
+) -> None:
+    made = capture.build(draft())[0]
+    content = to_bytes(made)
+    path = store.write_report(content, made.StudyInstanceUID, made.SOPInstanceUID)
+    digest = hashlib.sha256(content).hexdigest()
+    uid, sop_class = str(made.SOPInstanceUID), str(made.SOPClassUID)
+    ways = [JPEGLSLossless, RLELossless, DeflatedExplicitVRLittleEndian]
+    pacs = open_pacs(syntaxes=[*ways, ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    courier = courier_to(pacs, store, **captures)
+    courier.send([BuiltReport(uid, "capture", sop_class, path, digest)], nothing)
+    (received,) = pacs.received
+    assert dcmread(io.BytesIO(received.content)).file_meta.TransferSyntaxUID == expected
 
 
 class Book:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
@@ -70,3 +71,25 @@ def test_what_goes_as_it_is_has_no_compressed_file(captures: list[ToCompress]) -
         assert not ahead.has(captures[1].path)
         assert ahead.compressed(captures[1].path, stack) is None
     ahead.close()
+
+
+def test_one_that_is_asked_for_twice_goes_as_it_is(captures: list[ToCompress]) -> None:
+    ahead = CompressedAhead(captures[:1])
+    with ExitStack() as stack:
+        assert ahead.compressed(captures[0].path, stack) is not None
+        assert ahead.compressed(captures[0].path, stack) is None
+    ahead.close()
+
+
+def test_without_room_for_them_captures_go_as_they_are(
+    captures: list[ToCompress],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "is not there"))
+    ahead = CompressedAhead(captures[:1])
+    with ExitStack() as stack:
+        assert ahead.compressed(captures[0].path, stack) is None
+    ahead.close()
+    assert "is sent as it is, not compressed" in caplog.text

@@ -94,3 +94,12 @@ def test_who_waits_for_long_is_left_alone(stop_event: threading.Event) -> None:
     stop_event.set()
     seldom.thread.join(PATIENT_S / 3)
     assert not seldom.thread.is_alive()
+
+
+def test_what_rang_before_somebody_waits_for_the_first_time_is_not_missed(
+    bell: Bell, stop_event: threading.Event
+) -> None:
+    bell.ring()
+    looker = Looker(stop_event)
+    looker.next()
+    assert looker.looks.empty(), "once"

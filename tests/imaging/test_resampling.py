@@ -142,3 +142,12 @@ def test_what_is_looked_up_row_by_row_is_resized_to_the_same_bit_as_the_whole_im
         found = resized_lookup(table, seen, height, width, filter_name)
         assert found.dtype == kind
         assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("value", [4, -1])
+def test_a_value_beyond_its_table_is_never_another_grey(value: int) -> None:
+    table, values = np.arange(4, dtype=np.uint8), np.full((3, 3), value, np.int16)
+    with pytest.raises(IndexError, match="a table of 4 has nothing for"):
+        looked_up(table, values)
+    with pytest.raises(IndexError, match="a table of 4 has nothing for"):
+        resized_lookup(table, values, 2, 2, "bilinear")

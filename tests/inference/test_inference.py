@@ -333,11 +333,29 @@ def test_a_picture_comes_from_the_child(small: Inference, breast: Unit) -> None:
     assert shown.scale == 1
 
 
+def always(model: Model) -> bool:
+    """Whatever is scored is shown."""
+    return True
+
+
+def test_only_what_will_be_shown_is_drawn_when_it_is_scored(tmp_path: Path, breast: Unit) -> None:
+    package = model(tmp_path)
+    shown = [package]
+    settings = config.InferenceSettings(threads=1)
+    with Inference(settings, (package,), draws_for=lambda one: one in shown) as running:
+        running.score(breast, package)
+        assert running._pictures.has(breast.instance.path)
+        running.picture(breast.instance)
+        shown.clear()
+        running.score(breast, package)
+        assert not running._pictures.has(breast.instance.path)
+
+
 def test_the_picture_of_a_scored_image_is_the_one_that_is_drawn_when_asked(
     small: Inference, tmp_path: Path, breast: Unit
 ) -> None:
     package = model(tmp_path)
-    with Inference(config.InferenceSettings(threads=1), (package,), draws_at_once=True) as running:
+    with Inference(config.InferenceSettings(threads=1), (package,), draws_for=always) as running:
         running.score(breast, package)
         asked_for_it = running.picture(breast.instance)
         once_more = running.picture(breast.instance)
@@ -351,7 +369,7 @@ def test_a_file_that_another_took_the_place_of_is_drawn_as_it_is_now(tmp_path: P
     package = model(tmp_path)
     path = saved(mammogram(half_disc()), tmp_path, "image.dcm")
     seen = unit(path)
-    with Inference(config.InferenceSettings(threads=1), (package,), draws_at_once=True) as running:
+    with Inference(config.InferenceSettings(threads=1), (package,), draws_for=always) as running:
         running.score(seen, package)
         saved(mammogram(half_disc() // 4), tmp_path, "other.dcm").replace(path)
         assert running.picture(seen.instance).grey.max() < 255

@@ -11,8 +11,9 @@ from outputs.drafts import draft
 from PIL import Image
 from pydicom import dcmread
 
+from node.config import CompressedBy
 from node.dimse import Address, send_each
-from node.dimse.lossless import LosslessName, syntax_of, write_compressed
+from node.dimse.lossless import syntax_of, write_compressed
 from node.outputs import capture
 from node.outputs.report_set import to_bytes
 
@@ -22,7 +23,7 @@ from .validators import dciodvfy, dicom_validator
 
 pytestmark = pytest.mark.interop
 
-WAYS: tuple[LosslessName, ...] = ("jpeg-ls", "jpeg-2000", "rle")
+WAYS: tuple[CompressedBy, ...] = ("jpeg-ls", "jpeg-2000", "rle")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def _compressed(path: Path, way: LosslessName, folder: Path) -> Path:
+def _compressed(path: Path, way: CompressedBy, folder: Path) -> Path:
     written = folder / f"{way} {path.name}"
     with written.open("wb") as file:
         write_compressed(path, way, file)
@@ -44,7 +45,7 @@ def _compressed(path: Path, way: LosslessName, folder: Path) -> Path:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_validators_find_nothing_in_them_that_they_did_not_find_before(
-    way: LosslessName, captures: list[Path], tmp_path: Path
+    way: CompressedBy, captures: list[Path], tmp_path: Path
 ) -> None:
     for path in captures:
         written = _compressed(path, way, tmp_path)
@@ -54,7 +55,7 @@ def test_validators_find_nothing_in_them_that_they_did_not_find_before(
 
 @pytest.mark.parametrize(("way", "decoder"), [("jpeg-ls", "dcmdjpls"), ("rle", "dcmdrle")])
 def test_dcmtk_decodes_the_same_pixels(
-    way: LosslessName, decoder: str, captures: list[Path], tmp_path: Path
+    way: CompressedBy, decoder: str, captures: list[Path], tmp_path: Path
 ) -> None:
     for path in captures:
         decoded = tmp_path / path.name
@@ -64,7 +65,7 @@ def test_dcmtk_decodes_the_same_pixels(
 
 @pytest.mark.parametrize("way", ["jpeg-ls", "rle"])  # as installed it knows no JPEG 2000
 def test_orthanc_draws_them_as_they_were_built(
-    way: LosslessName, captures: list[Path], tmp_path: Path, started: Started
+    way: CompressedBy, captures: list[Path], tmp_path: Path, started: Started
 ) -> None:
     orthanc = Orthanc(tmp_path / "orthanc", 1)
     started(orthanc)
@@ -83,7 +84,12 @@ def test_orthanc_draws_them_as_they_were_built(
 
 @pytest.mark.parametrize(
     ("takes", "syntax"),
-    [("+xi", "1.2.840.10008.1.2"), ("+x=", "1.2.840.10008.1.2.1"), ("+xt", syntax_of("jpeg-ls"))],
+    [
+        ("+xi", "1.2.840.10008.1.2"),
+        ("+x=", "1.2.840.10008.1.2.1"),
+        ("+xt", syntax_of("jpeg-ls")),
+        ("+xd", syntax_of("deflate")),
+    ],
 )
 def test_an_archive_gets_what_it_takes(
     takes: str, syntax: str, captures: list[Path], tmp_path: Path, started: Started
@@ -91,7 +97,7 @@ def test_an_archive_gets_what_it_takes(
     archive = StoreScp(tmp_path / "archive", "ARCHIVE", takes=takes)
     started(archive)
     to = Address("ARCHIVE", LOOPBACK, archive.port)
-    outcomes = list(send_each(captures, to, "AINODE", lambda: None, WAYS))
+    outcomes = list(send_each(captures, to, "AINODE", lambda: None, (*WAYS, "deflate")))
     assert [one.state for one in outcomes] == ["sent"] * len(captures)
     built = {dcmread(path).SOPInstanceUID: dcmread(path).pixel_array for path in captures}
     for arrived in archive.objects():

@@ -33,7 +33,8 @@ from viewers.archive import WebArchive
 from viewers.origin import origin
 from viewers.reader import Reader, Shown, chromium, reader
 
-from node.dimse.lossless import LosslessName, write_compressed
+from node.config import CompressedBy
+from node.dimse.lossless import write_compressed
 from node.kinds import KINDS
 from node.outputs import wording
 from node.outputs.case import Draft
@@ -159,13 +160,13 @@ def test_ohif_shows_every_kind_of_result_of_an_exam_with_findings(
 
 
 @pytest.mark.parametrize("way", ["jpeg-ls", "rle"])
-def test_ohif_shows_captures_that_came_compressed(way: LosslessName, opened: Opened) -> None:
+def test_ohif_shows_captures_that_came_compressed(way: CompressedBy, opened: Opened) -> None:
     captures = report_set(drafts.draft(technique=TECHNIQUE), ["capture"])
     screen = opened([_compressed(one, way) for one in captures])
     assert_captures_show(screen, captures)
 
 
-def _compressed(capture: Dataset, way: LosslessName) -> Dataset:
+def _compressed(capture: Dataset, way: CompressedBy) -> Dataset:
     with NamedTemporaryFile() as plain, TemporaryFile() as file:
         plain.write(to_bytes(capture))
         plain.flush()
