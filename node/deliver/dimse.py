@@ -79,8 +79,9 @@ class DimseDestination:
 
     def confirm(self, parcels: Sequence[Parcel], transaction: Transaction | None) -> Confirmation:
         """Ask for confirmation by the first way that it offers of those the peer is given."""
-        references = [_reference(parcel) for parcel in parcels]
-        for way in self.peer.confirm:
+        ways = self.peer.confirm
+        references = [_reference(parcel) for parcel in parcels] if ways else []
+        for way in ways:
             try:
                 if way == "find":
                     return self._look_up(references)

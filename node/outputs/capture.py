@@ -134,7 +134,7 @@ def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset
     dataset.TimeOfSecondaryCapture = f"{moment:%H%M%S}"
     dataset.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     dataset.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
-    dataset.SecondaryCaptureDeviceSoftwareVersions = header.software_versions()
+    dataset.SecondaryCaptureDeviceSoftwareVersions = list(header.software_versions())
     dataset.ImageType = ["DERIVED", "SECONDARY", "AI RESULT"]
     dataset.ImageComments = COMMENT
     dataset.RecognizableVisualFeatures = "NO"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 
 from node.dicom.rejection_note import read_rejection_note
@@ -22,10 +22,14 @@ COMPARED = tuple(
 )
 
 
-REFERENCES_ELSEWHERE = (
-    "PredecessorDocumentsSequence",  # a report of a former version
-    "ReferencedRequestSequence",
+REFERENCES_ELSEWHERE = frozenset(
+    tag_for_keyword(keyword)
+    for keyword in (
+        "PredecessorDocumentsSequence",  # a report of a former version
+        "ReferencedRequestSequence",
+    )
 )
+_REFERENCED = tag_for_keyword("ReferencedSOPInstanceUID")
 
 
 def check(draft: Draft, dataset: Dataset, made: frozenset[str] = frozenset()) -> None:
@@ -108,12 +112,12 @@ def check_patient(draft: Draft) -> None:
 
 def _referenced(dataset: Dataset) -> Iterator[str]:
     """Yield every SOP instance that we refer to, without decoding what was copied."""
-    for tag in sorted(dataset.keys()):
+    for tag in dataset.keys():  # noqa: SIM118 - undecoded
         element: DataElement | RawDataElement = dataset.get_item(tag)
-        if isinstance(element, RawDataElement) or element.keyword in REFERENCES_ELSEWHERE:
+        if isinstance(element, RawDataElement) or tag in REFERENCES_ELSEWHERE:
             continue
         if element.VR == "SQ":
             for item in element.value:
                 yield from _referenced(item)
-        elif element.keyword == "ReferencedSOPInstanceUID":
+        elif tag == _REFERENCED:
             yield str(element.value)

@@ -6,6 +6,7 @@ ASCII, and depend on the draft alone, so that the same draft gives the same byte
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -150,7 +151,8 @@ def series_uid(draft: Draft, series: Series) -> str:
     return draft.series_uid(*series.key, description, *software_versions())
 
 
-def software_versions() -> list[str]:
+@functools.cache  # each look at what is installed parses a file, and each object names it
+def software_versions() -> tuple[str, ...]:
     """Return the node's own version, and the version of what runs the networks."""
     versions = [__version__]
     for package in ("onnxruntime", "onnxruntime-gpu"):
@@ -158,7 +160,7 @@ def software_versions() -> list[str]:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
-    return versions
+    return tuple(versions)
 
 
 def body_part_examined(source: Dataset) -> str:
@@ -192,7 +194,7 @@ def _write_equipment(dataset: Dataset, draft: Draft, series: Series) -> None:
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = MODEL_NAME
     dataset.DeviceSerialNumber = ascii_text(draft.version.installation)[:LO_LENGTH]
-    dataset.SoftwareVersions = software_versions()
+    dataset.SoftwareVersions = list(software_versions())
     dataset.DeviceUID = OWN_DEVICE_UID
     dataset.InstanceCreatorUID = OWN_DEVICE_UID
     models = {result.model: result.ran_on for result in series.results}

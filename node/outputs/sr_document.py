@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
 
 from node.identity import MANUFACTURER
 from node.outputs import header, provenance, verbatim
@@ -15,6 +16,8 @@ from node.result import Result
 
 PRIVATE_SCHEME = "99AINODE"
 PRIVATE_SCHEME_NAME = "DICOM AI Node private codes"
+
+_SCHEME = tag_for_keyword("CodingSchemeDesignator")
 
 REQUEST_TEXTS = (
     "AccessionNumber",
@@ -161,7 +164,7 @@ def _schemes(content: Dataset) -> set[str]:
         str(element.value)
         for element in content.get("ContentSequence", [])
         for element in element.iterall()
-        if element.keyword == "CodingSchemeDesignator"
+        if element.tag == _SCHEME
     }
 
 
