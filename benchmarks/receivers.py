@@ -180,7 +180,10 @@ def _children(process_id: int) -> list[int]:
 
 
 def _cpu_s(process_id: int, columns: slice) -> float:
-    stat = Path(f"/proc/{process_id}/stat").read_text("ascii").rpartition(")")[2]
+    try:
+        stat = Path(f"/proc/{process_id}/stat").read_text("ascii").rpartition(")")[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # a child that its parent has missed meanwhile
     return sum(int(ticks) for ticks in stat.split()[columns]) / _TICKS_PER_S
 
 
