@@ -106,7 +106,11 @@ POINTS: tuple[Point, ...] = (
         nth=2,
     ),
     Point(
-        "receive", "the object's bytes are fsynced", "before", "node.store:_fsync", within=_PLACE
+        "receive",
+        "the object's bytes are fsynced",
+        "before",
+        "node.store:fsync_path",
+        within=_PLACE,
     ),
     *_call("receive", "it is renamed", "pathlib:Path.replace", within=_PLACE),
     Point("receive", "its folder is fsynced", "after", _MAKE_SURE),
@@ -134,7 +138,9 @@ POINTS: tuple[Point, ...] = (
     *_write("analyse", "the second image's score", _LEDGER + "KeptScores.record_score", nth=2),
     *_call("analyse", "the objects are built", "node.analysis.pipeline:build_report_set"),
     Point("analyse", "the third object is on disk", "before", _WRITE, nth=3),
-    Point("analyse", "its bytes are fsynced", "before", "node.store:_fsync", nth=3, within=_WRITE),
+    Point(
+        "analyse", "its bytes are fsynced", "before", "node.store:fsync_path", nth=3, within=_WRITE
+    ),
     *_call("analyse", "it is renamed", "pathlib:Path.replace", nth=3, within=_WRITE),
     Point("analyse", "the last object is on disk", "after", _WRITE, nth=6),
     # 7

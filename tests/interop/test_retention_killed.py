@@ -38,9 +38,9 @@ POINTS = (
         Point("remove", "the second file goes", when, "pathlib:Path.unlink", nth=2, within=_REMOVE)
         for when in ("before", "after")
     ),
-    Point("remove", "their folder is fsynced", "after", "node.store:_fsync", within=_REMOVE),
+    Point("remove", "their folder is fsynced", "after", "node.store:fsync_path", within=_REMOVE),
     *(
-        Point("remove", "their folder goes", when, "node.store:_remove_folder", within=_REMOVE)
+        Point("remove", "their folder goes", when, "node.store:remove_folder", within=_REMOVE)
         for when in ("before", "after")
     ),
     *(
