@@ -28,8 +28,8 @@ _TURNS: Sequence[tuple[str, str, str]] = (
     (
         "processes",
         "`processes` in `[inference]`",
-        "as many studies are decoded and run at the same time; each takes memory of its own,"
-        " `memory_mb` at most",
+        "as many images are decoded and run at the same time, each of another study; each process"
+        " takes memory of its own, `memory_mb` at most",
     ),
     (
         "threads",

@@ -118,6 +118,7 @@ def test_films_keep_their_pixels_compressed_or_not(
             assert np.array_equal(dataset.pixel_array, original.pixel_array) != is_drawn_in
             is_rle = dataset.file_meta.TransferSyntaxUID == RLELossless
             assert is_rle == exam.plan.is_compressed
+            assert ("OB" if is_rle else "OW") == dataset["PixelData"].VR  # PS3.5 A.4, 8.2
             assert dataset.BitsStored == 16
 
 

@@ -236,15 +236,14 @@ def _send_one(
         state: State = "refused" if all(map(is_for_good, rejected)) else "queued"
         return SendOutcome(item.path, state, words)
     try:
-        outcome = _sent_compressed(association, item, to, ahead)
-        if outcome is not None and _refuses(outcome) and takes_it_otherwise:
-            ahead.stop()
-            _say_refused(to, outcome)
-            outcome = None
-        if outcome is None and takes_it_otherwise:
+        compressed = outcome = _sent_compressed(association, item, to, ahead)
+        if (compressed is None or _refuses(compressed)) and takes_it_otherwise:
             with contextlib.ExitStack() as stack:
                 file = item.path if as_it_is else stack.enter_context(_converted(item))
                 outcome = _stored(association, item, file, to)
+            if compressed is not None and outcome.state == "sent":  # it refuses that way alone
+                ahead.stop()
+                _say_refused(to, compressed)
         return outcome or _only_compressed(item, to)
     except Unreadable as error:
         words = f"{to.ae_title} takes Implicit VR alone, to which it cannot be converted: {error}"

@@ -7,6 +7,7 @@ own. Here they become Digital Mammography For Presentation objects of invented D
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -253,7 +254,8 @@ def _copy_pixels(film: Dataset, dataset: Dataset, is_compressed: bool) -> None:
     dataset.LossyImageCompression = "00"
     if is_compressed:
         dataset.file_meta.TransferSyntaxUID = film.file_meta.TransferSyntaxUID
-        dataset["PixelData"] = film["PixelData"]
+        dataset["PixelData"] = element = copy(film["PixelData"])
+        element.VR = "OB"  # as all that is encapsulated (PS3.5 A.4)
     else:
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.PixelData = film.pixel_array.astype("<u2").tobytes()

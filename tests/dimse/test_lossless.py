@@ -130,6 +130,17 @@ def test_who_refuses_what_it_has_accepted_gets_captures_as_they_are(
     assert "REFUSES answered 0xC000" in said
 
 
+def test_who_refuses_captures_in_every_form_is_not_said_to_refuse_a_way_to_compress(
+    open_pacs: OpenPacs, captures: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    pacs = open_pacs("REFUSESALL", syntaxes=[JPEGLSLossless, *PLAIN])
+    pacs.answer = lambda received: 0xC000
+    outcomes = list(send_each(captures, address(pacs), "AINODE", lambda: None, ALL))
+    assert {one.words for one in outcomes} == {"REFUSESALL answered 0xC000"}
+    assert len(pacs.received) == 2 * len(captures), "each is tried as it is, too"
+    assert not [one for one in caplog.records if "then refuses" in one.getMessage()]
+
+
 def test_who_has_no_room_is_not_sent_the_same_again_in_more_bytes(
     open_pacs: OpenPacs, captures: list[Path]
 ) -> None:
