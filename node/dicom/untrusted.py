@@ -95,10 +95,10 @@ def value_as_it_came(dataset: Dataset, tag: BaseTag) -> Any:
 
     Raises Unreadable if it cannot be had: a long one is on disk. What is asked most often.
     """
+    if tag not in dataset.keys():  # noqa: SIM118 - as most are, and without making a tag anew
+        return None
     try:
         element: Any = dataset.get_item(tag, keep_deferred=True)
-        if element is None:
-            return None
         if (value := element.value) is not None:
             return value
         with quietly():
