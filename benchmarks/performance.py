@@ -28,18 +28,10 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from benchmarks import performance_page
-from benchmarks.performance_page import Entry, Recorded
+from benchmarks.performance_page import MEASURED, Entry, Recorded
 from benchmarks.section import Section
 
 ROOT = Path(__file__).parents[1]
-BENCHMARKS: Mapping[str, tuple[str, ...]] = {
-    "receive": (),
-    "arrival": (),
-    "captures": (),
-    "throughput": (),
-    "ledger_scale": (),
-}
-"""In the order of the page, and how each is run."""
 QUICK: Mapping[str, tuple[str, ...]] = {
     "receive": ("--quick",),
     "arrival": ("--exams", "1"),
@@ -53,7 +45,7 @@ _PACKAGES = ("pynetdicom", "pydicom", "sqlalchemy", "numpy", "onnxruntime", "ima
 def main() -> int:
     """Run the benchmarks, record what they find and write the page; return 1 if one ends early."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), default=list(BENCHMARKS))
+    parser.add_argument("--only", nargs="+", choices=MEASURED, default=MEASURED)
     parser.add_argument("--quick", action="store_true", help="small amounts, to try it")
     parser.add_argument("--to", type=Path, default=ROOT / "docs", help="where the page is written")
     parser.add_argument("--folder", type=Path, help="on the disk that is measured")
@@ -67,13 +59,13 @@ def main() -> int:
     for number, name in enumerate(options.only, start=1):
         console.rule(f"{number} of {len(options.only)}: {name}")
         began_at = time.monotonic()
-        section = run(name, QUICK[name] if options.quick else BENCHMARKS[name], folder)
+        section = run(name, QUICK[name] if options.quick else (), folder)
         if section is None:
             failed.append(name)
             continue
         minutes = (time.monotonic() - began_at) / 60
         entry = Entry(f"{datetime.now(UTC):%Y-%m-%d}", minutes, section)
-        recorded = recorded.having(name, entry, list(BENCHMARKS))
+        recorded = recorded.having(name, entry)
         performance_page.write(recorded, options.to)
     console.print(f"{options.to / performance_page.NAME} is written")
     if failed:

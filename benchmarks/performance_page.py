@@ -86,6 +86,10 @@ are on disk ([what is promised](reliability.md#what-is-promised)).
 """
 
 
+MEASURED = ("receive", "arrival", "captures", "throughput", "ledger_scale")
+"""The benchmarks, in the order of the page."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What one benchmark found, when, and how long it took."""
@@ -104,10 +108,10 @@ class Recorded:
     entries: Mapping[str, Entry]
     """By benchmark."""
 
-    def having(self, name: str, entry: Entry, order: Sequence[str]) -> Recorded:
-        """Return the same with one anew, in an order of benchmarks."""
+    def having(self, name: str, entry: Entry) -> Recorded:
+        """Return the same with one anew."""
         entries = {**self.entries, name: entry}
-        return replace(self, entries={one: entries[one] for one in order if one in entries})
+        return replace(self, entries={one: entries[one] for one in MEASURED if one in entries})
 
 
 def read(folder: Path) -> Recorded | None:
@@ -132,6 +136,7 @@ def page(recorded: Recorded) -> str:
         _BEGINS,
         *([_TRIAL.lstrip()] if recorded.is_trial else []),
         _shortfall([target for section in sections for target in section.targets]),
+        *_missing([name for name in MEASURED if name not in recorded.entries]),
         "## On what\n\n" + _table(("what", "which"), list(recorded.machine.items())),
         *("\n".join(_lines(name, entry)) for name, entry in recorded.entries.items()),
         "## What you can turn\n\n" + _table(("what", "where", "what it does"), _TURNS) + _NEVER,
@@ -145,6 +150,12 @@ def _shortfall(targets: Sequence[Target]) -> str:
         return f"All {len(targets)} targets are met.\n"
     lines = [f"- {target.words}: **{target.measured}**" for target in missed]
     return "\n".join([f"Of {len(targets)} targets {len(missed)} are not met:", "", *lines, ""])
+
+
+def _missing(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        listed = ", ".join(f"`{name}`" for name in names)
+        yield f"**Not on this page, because it was not measured here: {listed}.**\n"
 
 
 def _lines(name: str, entry: Entry) -> Iterator[str]:
