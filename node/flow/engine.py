@@ -19,6 +19,7 @@ from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from dbos._queue import queue_thread
 
 from node.flow.bell import Bell
+from node.flow.claims import Claims
 from node.ledger import Job, after_commit
 from node.ledger.connections import open_server_pool
 
@@ -74,7 +75,7 @@ class Engine:
     """The queue of one process. DBOS allows one at a time in a process."""
 
     def __init__(self, database_url: str, node_id: str, jobs: Mapping[str, Run]) -> None:
-        self._bell = Bell(2 * _POLL_S)
+        self._bell, self._claims = Bell(2 * _POLL_S), Claims()
         _run.clear()
         _run.update({kind: self._ringing_after(run) for kind, run in jobs.items()})
         self._database = _database(database_url)
@@ -89,7 +90,7 @@ class Engine:
             "use_listen_notify": False,  # for events, which we have none of
             **self._database,
         }
-        DBOS(config=cast(DBOSConfig, config))
+        self._dbos = DBOS(config=cast(DBOSConfig, config))
         self._client: DBOSClient | None = None
         self._thread: threading.Thread | None = None
 
@@ -107,6 +108,8 @@ class Engine:
             DBOS.listen_queues([])
         others = set(threading.enumerate())
         DBOS.launch()
+        claiming: Any = self._dbos._sys_db
+        claiming.start_queued_workflows = self._claims.counted(claiming.start_queued_workflows)
         self._thread = _running(queue_thread, others)
         if (event := _stop_event_of(self._thread)) is not None:
             self._bell.hang_on(event)
@@ -155,9 +158,11 @@ class Engine:
         """Let the next job begin when one has ended; the queue would look again by and by."""
 
         def run_and_ring(job: Job) -> None:
+            self._claims.begin(job.id)
             try:
                 run(job)
             finally:
+                self._claims.end(job.id)
                 self._bell.ring_soon()
 
         return run_and_ring
