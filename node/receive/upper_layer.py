@@ -252,9 +252,11 @@ class UpperLayer(DULServiceProvider):
             self._read_pdu_data()
             try:
                 self.go_on()
-            except Exception as error:  # noqa: BLE001 - of pynetdicom, whose machine stands still
+            except Exception as error:
                 who = self.assoc.requestor.ae_title.strip()
-                log.info("What came from %s is taken for the end of its connection: %s", who, error)
+                kind = type(error).__name__  # its words may quote what came
+                log.info("What came from %s is taken for the end of its connection: %s", who, kind)
+                log.debug("pynetdicom stumbles over it", exc_info=True)
                 self._kill_thread = False
                 self.event_queue = queue.Queue()
                 self.go_on(CONNECTION_CLOSED)

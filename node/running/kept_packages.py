@@ -20,6 +20,7 @@ from pathlib import Path
 from node.errors import ConfigError
 from node.ledger import KnownPackages, PackageVersion, PlannedAnalysis
 from node.manifest import CARD, MANIFEST, Model
+from node.new_folders import fsync_path
 from node.store import Store
 from node.toml_file import line_numbers
 
@@ -118,7 +119,7 @@ class KeptPackages:
         finally:
             for path in (temporary, damaged):
                 shutil.rmtree(path, ignore_errors=True)
-        _fsync(self.folder)
+        fsync_path(self.folder)
 
     def _copy(self, model: Model, package: Path) -> None:
         shutil.rmtree(package.parent, ignore_errors=True)
@@ -128,9 +129,9 @@ class KeptPackages:
             if (model.folder / name).is_file():
                 (package / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(model.folder / name, package / name)
-                _fsync(package / name)
-        _fsync(package)
-        _fsync(package.parent)
+                fsync_path(package / name)
+        fsync_path(package)
+        fsync_path(package.parent)
         if not _is_whole(package, model):
             raise ConfigError(
                 f"{model.folder} has changed while it was read: put the whole package in its "
@@ -160,14 +161,6 @@ def _is_whole(folder: Path, model: Model) -> bool:
             raise why from error
         return False
     return kept.package_digest == model.package_digest
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def package_digests(models: Iterable[Model]) -> frozenset[str]:

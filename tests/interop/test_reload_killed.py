@@ -41,7 +41,9 @@ POINTS = (
     _point("the new configuration is checked", "after", "node.app:load_another"),
     # The first is that of the start.
     _point("the new package is copied", "before", _KEEP, nth=2),
-    _point("the new package is in its place", "before", "node.running.kept_packages:_fsync", nth=7),
+    _point(
+        "the new package is in its place", "before", "node.running.kept_packages:fsync_path", nth=7
+    ),
     _point("the new package is copied", "after", _KEEP, nth=2),
     _point("the new networks have run", "after", "node.running.networks:Networks.start", nth=2),
     *(_point("the new package is recorded", when, _RECORD, nth=2) for when in ("inside", "after")),
