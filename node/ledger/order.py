@@ -62,6 +62,7 @@ def due_at(
 ) -> float:
     """Return when something is due that waits for its turn since then (epoch seconds, UTC).
 
-    Of what waits in one queue, or in the lane of one destination, the earliest is begun first.
+    Of what waits in one queue, or in the lane of one destination, the earliest is begun first, to
+    the second: what is due within the same one may be begun in any order.
     """
     return since + wait_s(stage, level, sender)
