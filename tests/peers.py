@@ -96,6 +96,7 @@ class Pacs:
         sop_classes: Iterable[str] | None = None,
         knows: Sequence[str] = (),
         services: Mapping[str, Sequence[str]] | None = None,
+        verifies: bool = True,
         host: str = "127.0.0.1",
         port: int | None = None,
     ) -> None:
@@ -112,7 +113,8 @@ class Pacs:
             self._ae.add_supported_context(sop_class, list(syntaxes))
         for service, service_syntaxes in (services or {}).items():
             self._ae.add_supported_context(service, list(service_syntaxes))
-        self._ae.add_supported_context(Verification)
+        if verifies:
+            self._ae.add_supported_context(Verification)
         self._ae.require_calling_aet = list(knows)
         server = self._ae.start_server(
             (host, port or free_port()),  # nobody else gets it once this one stops accepting

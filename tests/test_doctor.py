@@ -665,9 +665,7 @@ def test_an_archive_that_negotiates_with_everybody_and_answers_only_whom_it_know
     archive.find = breaks_off
     verdict = one(check_peers(site(tmp_path, archive.peer("archive"))))
     assert verdict.state == "failed"
-    assert "broke off instead of answering C-FIND (C-ECHO and negotiation went well)" in (
-        verdict.words
-    )
+    assert "broke off instead of answering C-FIND (negotiation went well)" in (verdict.words)
     assert "perhaps it does not know AINODE. On it, enter AINODE" in verdict.remedy
 
 
@@ -774,6 +772,16 @@ def test_an_archive_that_takes_no_reports_is_red(
     assert found[0].state == "failed"
     assert "takes no Comprehensive SR Storage" in found[0].words
     assert "allow AINODE to store" in found[0].remedy
+
+
+def test_an_archive_without_c_echo_is_asked_all_else(
+    open_pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    modest = open_pacs(verifies=False).peer("pacs")
+    modest = modest.model_copy(update={"confirm": (), "compares_identity": False})
+    verdict = one(check_peers(site(tmp_path, modest)))
+    assert verdict.state == "ok"
+    assert "takes associations, though none for C-ECHO, takes Comprehensive SR" in verdict.words
 
 
 def test_an_archive_that_does_not_know_us_is_red(

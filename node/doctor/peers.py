@@ -77,9 +77,9 @@ def _check_results(peer: Peer, config: Config) -> Iterator[Verdict]:
         yield ok(what, WHAT_COMMITS_MEANS)
     to = Address(peer.ae_title, peer.host, peer.port, min(peer.timeout_s, _ANSWER_WITHIN_S))
     try:
-        echo(to, our_ae)
+        heard = _heard_of(to, our_ae)
         if not peer.receives:
-            yield ok(what, f"{to} answers C-ECHO; it only sends")
+            yield ok(what, f"{to} {heard}; it only sends")
             return
         classes = [KINDS[kind].sop_class for kind in with_substitutes(peer.kinds)]
         accepted = accepted_kinds(to, our_ae, [*classes, *CONFIRMING.values()])
@@ -97,8 +97,20 @@ def _check_results(peer: Peer, config: Config) -> Iterator[Verdict]:
         # To many it is here that it shows whom they know: they negotiate with everybody.
         yield _verdict_on_query(peer, error, our_ae, entered)
         return
-    yield _verdict_on_results(peer, to, accepted, our_ae)
+    yield _verdict_on_results(peer, f"{to} {heard}", accepted, our_ae)
     yield from _doubts_about_services(peer, what, offered, our_ae)
+
+
+def _heard_of(to: Address, our_ae: str) -> str:
+    """Return how it answers a call; some offer no C-ECHO, and take objects all the same.
+
+    Raises DeliveryError if it does not answer.
+    """
+    try:
+        echo(to, our_ae)
+    except Unsupported:
+        return "takes associations, though none for C-ECHO"
+    return "answers C-ECHO"
 
 
 def _ask_for_a_study(peer: Peer, to: Address, our_ae: str, offered: Sequence[str]) -> None:
@@ -125,7 +137,7 @@ def _verdict_on_query(peer: Peer, error: DeliveryError, our_ae: str, entered: st
         f"It negotiates, and does not do what it is asked: perhaps it does not know {our_ae}. On "
         f"it, enter {entered} as a system that may store and query."
     )
-    return failed(what, f"{error} (C-ECHO and negotiation went well)", remedy)
+    return failed(what, f"{error} (negotiation went well)", remedy)
 
 
 def _verdict_on_silence(peer: Peer, error: DeliveryError, our_ae: str, entered: str) -> Verdict:
@@ -163,7 +175,7 @@ def _remedy_of_silence(peer: Peer, error: DeliveryError, entered: str) -> str:
     )
 
 
-def _verdict_on_results(peer: Peer, to: Address, accepted: frozenset[str], our_ae: str) -> Verdict:
+def _verdict_on_results(peer: Peer, heard: str, accepted: frozenset[str], our_ae: str) -> Verdict:
     """Say whether it takes what its preset sends, or what goes in place of that."""
     what = f"peer {peer.name}"
     taken = [kind for kind in peer.kinds if KINDS[kind].sop_class in accepted]
@@ -172,11 +184,11 @@ def _verdict_on_results(peer: Peer, to: Address, accepted: frozenset[str], our_a
     missing = [kind for kind in refused if KINDS[instead.get(kind, kind)].sop_class not in accepted]
     if missing:
         remedy = f"On it, allow {our_ae} to store these kinds of object, uncompressed."
-        return failed(what, f"{to} takes no {', no '.join(map(_name, missing))}", remedy)
+        return failed(what, f"{heard}, takes no {', no '.join(map(_name, missing))}", remedy)
     words = " and ".join(_name(instead.get(kind, kind)) for kind in peer.kinds)
     if instead:
         words += f" (no {', no '.join(map(_name, instead))})"
-    return ok(what, f"{to} answers C-ECHO, takes {words}")
+    return ok(what, f"{heard}, takes {words}")
 
 
 def _name(kind: str) -> str:
