@@ -116,14 +116,9 @@ class Pacs:
         if verifies:
             self._ae.add_supported_context(Verification)
         self._ae.require_calling_aet = list(knows)
-        server = self._ae.start_server(
-            (host, port or free_port()),  # nobody else gets it once this one stops accepting
-            block=False,
-            evt_handlers=self._handlers(),
-        )
-        assert server is not None
-        self._server = server
-        self.port = int(server.server_address[1])
+        self._host = host
+        self.port = port or free_port()  # nobody else gets it once this one stops accepting
+        self.accept_again()
 
     def forget(self) -> None:
         """Be as new."""
@@ -135,6 +130,13 @@ class Pacs:
     def stop_accepting(self) -> None:
         """Let open associations go on, and nobody else in."""
         self._server.shutdown()
+
+    def accept_again(self) -> None:
+        """Let everybody in, as at first."""
+        where = self._host, self.port
+        server = self._ae.start_server(where, block=False, evt_handlers=self._handlers())
+        assert server is not None
+        self._server = server
 
     def admit_at_most(self, associations: int) -> None:
         """Reject more associations than so many at a time, for now."""
