@@ -106,10 +106,10 @@ def test_a_peer_that_was_renamed_while_results_wait_for_it_is_red(
     orthanc_node: tuple[Orthanc, Node], exam: Callable[[str], list[Path]]
 ) -> None:
     orthanc, node = orthanc_node
-    study = orthanc.upload(exam("renamed"))
-    orthanc.forward(study)
-    node.wait_until("it has all images", lambda: len(node.kept) == 4)
+    images = exam("renamed")
+    orthanc.upload(images)
     orthanc.stop()
+    node.send(*images, calling="ORTHANC")
     node.wait_until("it waits", lambda: "delivering" in str(node.studies()))
     assert node.stop() == 0
     text = node.config.read_text("utf-8")

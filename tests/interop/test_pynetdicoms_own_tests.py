@@ -53,14 +53,18 @@ def test_what_pynetdicom_demands_of_an_acceptor_the_nodes_does(suite: str, tmp_p
     left_out = [f"--deselect={test}" for tests in LEFT_OUT.values() for test in tests]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += ["-p", "interop.pynetdicoms_acceptor", "--timeout=120", "-c", os.devnull]
-    ran = subprocess.run(
-        [*command, f"--rootdir={_path('')}", *left_out, _path(suite)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command += [f"--rootdir={_path('')}", *left_out, _path(suite)]
+    ran = _run(command, tmp_path)
+    # pynetdicom's requestor takes who rejects and closes at once for one that broke off, at times.
+    if ran.returncode and "assert assoc.is_rejected" in ran.stdout:
+        ran = _run(command, tmp_path)
     *_, last = ran.stdout.splitlines() or [""]
     assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-2000:]
     assert int(last.split(" passed")[0].split()[-1]) >= SUITES[suite]
+
+
+def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    paths = {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | paths, capture_output=True, text=True, check=False
+    )
