@@ -158,8 +158,12 @@ def test_a_database_that_is_stopped_is_told_until_it_is_back(
     wait_for("it to be ready", lambda: ask(f"{address}/health/ready")[0] == 200)
     wait_for("nothing to be done", lambda: status(node)[0] == 0)
     server.stop("immediate")
-    ready = f"{address}/health/ready"
-    said = wait_for("it to be told", lambda: ask(ready)[1] if ask(ready)[0] == 503 else "")
+
+    def told() -> str:
+        code, said = ask(f"{address}/health/ready")
+        return said if code == 503 else ""  # what was found is kept for 1.5 s
+
+    said = wait_for("it to be told", told)
     (part,) = json.loads(said)["parts"]
     assert (part["name"], part["alarm"]) == ("database", 2)
     assert "does not answer" in part["words"]
